@@ -14,13 +14,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from proxy.edge.audit.appending import Head
-from proxy.edge.audit.line import Note, PlainLine, SilentError
+from proxy.edge.audit.line import Batch, PlainLine, SilentError
 from proxy.edge.audit.scribe import TrailSettings
 
 _LOG: Final = logging.getLogger(__name__)
@@ -101,8 +101,8 @@ class ScribeApart:
             self._run,
         )
 
-    def write(self, notes: list[Note]) -> None:
-        self._until_done("write", count=len(notes), notes=notes)
+    def write(self, batch: Batch) -> None:
+        self._until_done("write", batch.first, batch.size, count=batch.records, after=batch.packed)
 
     def prune_old(self) -> bool:
         return bool(self._until_done("prune", count=0))
@@ -128,12 +128,12 @@ class ScribeApart:
                 process.kill()
                 process.wait()
 
-    def _until_done(self, *message: object, count: int, notes: Sequence[Note] | None = None) -> object:
+    def _until_done(self, *message: object, count: int, after: memoryview | None = None) -> object:
         """Say it to a process that lives to answer it; of a gate that is being stopped, to one more at most."""
         rest = 0.0
         while True:
             try:
-                return self._ask(*message, notes=notes)
+                return self._ask(*message, after=after)
             except (_GoneError, OSError):
                 self.writable = False
                 self._bury()
@@ -163,14 +163,11 @@ class ScribeApart:
             self._process = None
             _LOG.error("the process that writes the audit trail has ended (%d); another one goes on", code)
 
-    def _ask(self, *message: object, notes: Sequence[Note] | None = None) -> object:
+    def _ask(self, *message: object, after: memoryview | None = None) -> object:
         """Raises `_GoneError`, `OSError`; `sqlite3.Error` for a trail that cannot be opened."""
         if self._line is None:
             raise _GoneError
-        if notes is None:
-            self._line.send(*message)
-        else:
-            self._line.send_notes(*message, notes=notes)
+        self._line.send(*message, after=after)
         silent = False
         while True:
             try:

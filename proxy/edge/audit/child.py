@@ -91,11 +91,11 @@ def main(descriptor: int) -> None:
 def _serve(line: PlainLine, word: _Word, scribe: Scribe, on_file: int) -> None:
     while (message := word.hear()) is not None:
         match message:
-            case ("write", lengths):
-                if (notes := line.receive_notes(lengths)) is None:
+            case ("write", first, size):
+                if (packed := line.receive_bytes(size)) is None:
                     return
                 # what another process before this one had written is not written again
-                scribe.write(scribe.print_all(notes, after=on_file))
+                scribe.write(scribe.print_all(first, packed, after=on_file))
                 _say(line, scribe)
             case ("prune",):
                 _say(line, scribe, more=scribe.prune_old())

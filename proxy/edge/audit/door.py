@@ -4,7 +4,8 @@ Whoever records puts a note here and goes on; the writer's thread takes all that
 room is lost, its number is not: the next one that finds room is preceded by a note of the gap.
 
 What happened is packed at once. Later, or together with others, it takes twice as much: a processor has by then let go
-of all it refers to. And of what is packed the size is known, and nothing is left for the garbage collector to look at.
+of all it refers to. And of what is packed the size is known, and nothing is left for the garbage collector to look at:
+notes stand end to end in a buffer that goes to whoever writes as it is, and comes back.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from marshal import dumps
 from typing import Final
 
-from proxy.edge.audit.line import Note, pack
+from proxy.edge.audit.line import BATCH_HEAD, PLAINLY, Batch, batch_of, pack
 from proxy.edge.audit.plain import (
     exactly,
     plain_answer,
@@ -35,8 +37,10 @@ from proxy.methods import is_preview
 from proxy.ports import Deed, OperationEnd
 
 _LOG: Final = logging.getLogger(__name__)
-_NOTE_BYTES: Final = 256
-"""What a note takes beside what is packed in it, at most."""
+MOST_AT_ONCE: Final = 1_000
+"""So many records at most are one batch."""
+_BUFFER_BYTES: Final = 524_288
+"""Of a batch, but for one that is a single larger note."""
 _SAMPLED_SECONDS: Final = 10.0
 
 
@@ -64,15 +68,17 @@ class Door:
         self._clock = clock
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._notes: list[Note] = []
-        self._taken = 0  # notes that are not done
-        self._easy = self._easy_bytes = 0
+        self._buffer, self._spare = bytearray(_BUFFER_BYTES), bytearray(0)
+        self._end = BATCH_HEAD  # of the notes in the buffer
+        self._first = 1  # number of the first of them
+        self._batches: list[Batch] = []  # that are full
+        self._elsewhere = self._elsewhere_bytes = 0  # of notes in those, and in what is taken and not done
+        self._easy = self._easy_end = 0
         self._waiting = threading.Event()
         self._is_told = False  # that something waits
         self._wanted = 0
         self._enough = threading.Event()
         self._seq = 0
-        self._bytes = 0
         self._lost = 0
         self._lost_since: int | None = None
         self._told_at = monotonic()
@@ -86,12 +92,13 @@ class Door:
     def queued(self) -> int:
         """Records taken in that are not on file yet."""
         with self._lock:
-            return self._taken + len(self._notes)
+            return self._elsewhere + self._here()
 
     @property
     def queued_bytes(self) -> int:
         """What they weigh."""
-        return self._bytes
+        with self._lock:
+            return self._weight()
 
     @property
     def left_out(self) -> int:
@@ -111,7 +118,11 @@ class Door:
                 if now - self._told_at >= _SAMPLED_SECONDS:
                     self.tell_left_out()
                 return True
-        return self._put(_made(plain_decision, decision, forwarding))
+        try:
+            plain = plain_decision(decision, forwarding)
+        except Exception:  # a promise of ours is broken, and must not stop the trail
+            return self._lose()
+        return self._put(plain)
 
     def answered(self, decision_id: str, answer: UpstreamAnswer) -> bool:
         """What a bundler said to the operation of a decision. False when it is lost."""
@@ -123,7 +134,11 @@ class Door:
 
     def noted(self, deed: Deed) -> bool:
         """What somebody did to the gate. False when it is lost."""
-        return self._put(_made(plain_deed, deed, self._clock()))
+        try:
+            plain = plain_deed(deed, self._clock())
+        except Exception:  # likewise
+            return self._lose()
+        return self._put(plain)
 
     def tell_left_out(self) -> None:
         """Record how many refusals were counted and not kept."""
@@ -133,73 +148,117 @@ class Door:
         for name, count in counts.items():
             self._put(_plain_sampled(name, count, self._clock()))
 
-    def _put(self, plain: Plain | None) -> bool:
+    def _put(self, plain: Plain) -> bool:
         # a few times for every operation: no more work than there must be
+        try:
+            note = dumps(plain, PLAINLY)
+        except ValueError:  # not plain all through, or not to be handed over at all
+            return self._put_with_care(_exactly(plain))
         with self._lock:
-            seq = self._seq = self._seq + 1
-            try:
-                note = pack((seq, plain))
-            except ValueError:  # not plain all through, or not to be handed over at all
-                return self._put_with_care(seq, _exactly(seq, plain))
-            notes, size = self._notes, self._bytes + len(note) + _NOTE_BYTES
-            if len(notes) < self._easy and size <= self._easy_bytes and plain is not None:
-                notes.append(note)
-                self._bytes = size
+            begin = self._end
+            end = begin + len(note)
+            if self._seq < self._easy and end <= self._easy_end:
+                self._buffer[begin:end] = note
+                self._end = end
+                self._seq += 1
                 return True
-            return self._put_with_care(seq, None if plain is None else note)
+        return self._put_with_care(note)
+
+    def _lose(self) -> bool:
+        """What cannot be told: the trail says that something is missing."""
+        _LOG.exception("audit record lost")
+        return self._put_with_care(None)
+
+    def _put_with_care(self, note: bytes | None) -> bool:
+        """Where there is more to do than to put it beside the others; `None` for what cannot be handed over. Whether it
+        is taken in."""
+        with self._lock:
+            seq = self._seq + 1
+            if is_broken := note is None:
+                self._lost += 1
+                note = self._gap(seq, seq, "not printable")
+            assert note is not None  # noqa: S101 - as it says above
+            queued = self._elsewhere + self._here()
+            has_room = queued < self._most and self._weight() + len(note) <= self._most_bytes
+            if has_room:
+                self._tell_gap(before=seq)
+                self._add(seq, note)
+            else:
+                self._lost += not is_broken
+                if self._lost_since is None:
+                    self._lost_since = seq
+                    self._seal()  # numbers of one batch have no holes
+                self._seq = seq
+            self._ease()
+            return has_room and not is_broken
 
     # with the lock held
 
-    def _put_with_care(self, seq: int, note: Note | None) -> bool:
-        """Where there is more to do than to put it beside the others; `None` for what cannot be handed over. Whether it
-        is taken in."""
-        if is_broken := note is None:
-            self._lost += 1
-            note = self._gap(seq, seq, "not printable")
-        assert note is not None  # noqa: S101 - as it says above
-        has_room = self._taken + len(self._notes) < self._most and self._bytes + _weight(note) <= self._most_bytes
-        if has_room:
-            self._tell_gap(before=seq)
-            self._add(note)
-        else:
-            self._lost += not is_broken
-            if self._lost_since is None:
-                self._lost_since = seq
-        self._ease()
-        return has_room and not is_broken
+    def _here(self) -> int:
+        """Notes in the buffer."""
+        return self._seq + 1 - self._first if self._end > BATCH_HEAD else 0
 
-    def _add(self, note: Note) -> None:
-        self._notes.append(note)
-        self._bytes += _weight(note)
+    def _weight(self) -> int:
+        return self._elsewhere_bytes + self._end - BATCH_HEAD
+
+    def _add(self, seq: int, note: bytes) -> None:
+        if self._here() >= MOST_AT_ONCE or self._end + len(note) > len(self._buffer):
+            self._seal()
+        begin = self._end
+        if begin == BATCH_HEAD:
+            self._first = seq
+            if begin + len(note) > len(self._buffer):
+                self._buffer = bytearray(begin + len(note))
+        self._end = begin + len(note)
+        self._buffer[begin : self._end] = note
+        self._seq = seq
         if self._has_enough():
             self._wanted = 0
             self._enough.set()
         self._tell()
 
+    def _seal(self) -> None:
+        """What is in the buffer, if anything, is a batch; there is room for another."""
+        if not (count := self._here()):
+            return
+        buffer, size = self._buffer, self._end
+        if 2 * size < len(buffer):
+            buffer, self._spare = bytearray(memoryview(buffer)[:size]), buffer  # little waits in little memory
+        self._batches.append(batch_of(self._first, count, buffer, size))
+        self._elsewhere += count
+        self._elsewhere_bytes += size - BATCH_HEAD
+        self._buffer, self._spare = self._spare or bytearray(_BUFFER_BYTES), bytearray(0)
+        self._end = BATCH_HEAD
+
     def _has_enough(self) -> bool:
         """Of what somebody waits for, if anybody does."""
-        queued = self._taken + len(self._notes)
-        return self._wanted > 0 and (queued >= self._wanted or 2 * self._bytes > self._most_bytes)
+        queued = self._elsewhere + self._here()
+        return self._wanted > 0 and (queued >= self._wanted or 2 * self._weight() > self._most_bytes)
 
     def _ease(self) -> None:
-        """So many notes, of so many bytes, may be here until the next one needs care: it finds no room, comes behind a
-        gap, is the first since all was taken, or makes as many as are waited for."""
-        is_easy = self._is_told and self._lost_since is None
-        self._easy = (min(self._most, self._wanted - 1) if self._wanted else self._most) - self._taken if is_easy else 0
-        self._easy_bytes = self._most_bytes // 2 if self._wanted else self._most_bytes
+        """Up to this number, and to this place in the buffer, the next note needs no care: it finds room, here and in
+        all, comes behind no gap, is not the first since all was taken, and does not make as many as are waited for."""
+        if not self._is_told or self._lost_since is not None:
+            self._easy = 0
+            return
+        most = min(self._most, self._wanted - 1) if self._wanted else self._most
+        here = self._here()
+        self._easy = self._seq + min(MOST_AT_ONCE - here, most - self._elsewhere - here)
+        most_bytes = self._most_bytes // 2 if self._wanted else self._most_bytes
+        self._easy_end = min(len(self._buffer), BATCH_HEAD + most_bytes - self._elsewhere_bytes)
 
     def _tell(self) -> None:
         if not self._is_told:
             self._is_told = True
             self._waiting.set()
 
-    def _gap(self, first: int, last: int, why: str) -> Note:
-        return pack((last, plain_gap(first, last, self._clock(), why)))
+    def _gap(self, first: int, last: int, why: str) -> bytes:
+        return pack(plain_gap(first, last, self._clock(), why))
 
     def _tell_gap(self, *, before: int) -> None:
         if (first := self._lost_since) is not None:
             self._lost_since = None
-            self._add(self._gap(first, before - 1, "no room in the queue"))
+            self._add(before - 1, self._gap(first, before - 1, "no room in the queue"))
 
     # out: the writer's thread
 
@@ -218,23 +277,24 @@ class Door:
             self._ease()
         self._enough.wait(seconds)
 
-    def take(self) -> list[Note]:
+    def take(self) -> list[Batch]:
         """All that has come in; it counts as queued until it is `done`."""
         with self._lock:
             self._waiting.clear()
             self._is_told = False
             self._wanted = 0
-            notes, self._notes = self._notes, []
-            self._taken += len(notes)
+            self._seal()
+            batches, self._batches = self._batches, []
             self._ease()
-        return notes
+        return batches
 
-    def done(self, notes: Sequence[Note]) -> None:
-        """These of what was taken are on file, or lost for good."""
-        size = sum(map(len, notes)) + len(notes) * _NOTE_BYTES
+    def done(self, batch: Batch) -> None:
+        """What was taken is on file, or lost for good. Nobody reads its buffer any more."""
         with self._lock:
-            self._taken -= len(notes)
-            self._bytes -= size
+            self._elsewhere -= batch.records
+            self._elsewhere_bytes -= batch.size - BATCH_HEAD
+            if len(batch.buffer) == _BUFFER_BYTES:
+                self._spare = batch.buffer
             self._ease()
 
     def close(self) -> None:
@@ -248,23 +308,10 @@ class Door:
         self._enough.set()
 
 
-def _weight(note: Note) -> int:
-    return len(note) + _NOTE_BYTES
-
-
-def _made(make: Callable[..., Plain], *happened: object) -> Plain | None:
-    """`None` for what cannot be told, which must not stop the trail."""
-    try:
-        return make(*happened)
-    except Exception:  # a promise of ours is broken: the trail says that something is missing
-        _LOG.exception("audit record lost")
-        return None
-
-
-def _exactly(seq: int, plain: Plain | None) -> Note | None:
+def _exactly(plain: Plain) -> bytes | None:
     """`None` for what cannot be handed over, which must not stop the trail."""
     try:
-        return pack((seq, exactly(plain)))
+        return pack(exactly(plain))
     except Exception:  # a promise of ours is broken: the trail says that something is missing
         _LOG.exception("audit record lost")
         return None

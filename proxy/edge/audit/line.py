@@ -7,34 +7,48 @@ import select
 import socket
 import struct
 import threading
-from array import array
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 _LENGTH: Final = struct.Struct("<Q")
 _CHUNK: Final = 1 << 20
-_MOST_PARTS: Final = 1_024
-"""So many pieces of memory are sent by one call of the system."""
-_WITHOUT_REFERENCES: Final = 2
+PLAINLY: Final = 2
 """The form of marshal's in which nothing that was said before is referred to: of short values, many times as many as
 large ones, it takes less to say it again than to look for it."""
+_TUPLE: Final = struct.Struct("<ci")
+_OF_TUPLE: Final = b"("
+BATCH_HEAD: Final = _TUPLE.size
+"""Bytes before the first value of a batch."""
 
 
 def pack(value: Any) -> bytes:
     """A plain value as bytes. Raises `ValueError` for what is none."""
-    return marshal.dumps(value, _WITHOUT_REFERENCES)
+    return marshal.dumps(value, PLAINLY)
 
 
-def unpack(data: bytes) -> Any:
+def unpack(data: bytes | memoryview) -> Any:
     """The value again. Only for bytes that `pack` made, in a process of the same interpreter."""
     return marshal.loads(data)  # noqa: S302  # the other end is the gate that started this process, on a socket pair
 
 
-Told = tuple[int, tuple[Any, ...]]
-"""One record to be: its number, and what happened as plain values."""
+class Batch(NamedTuple):
+    """Records to be, one number after the other. The first `size` bytes of `buffer` are what happened, as a tuple of
+    plain values that is packed: behind its head stands each as `pack` makes it."""
 
-Note = bytes
-"""One `Told`, packed."""
+    first: int
+    records: int
+    buffer: bytearray
+    size: int
+
+    @property
+    def packed(self) -> memoryview:
+        """Those bytes."""
+        return memoryview(self.buffer)[: self.size]
+
+
+def batch_of(first: int, records: int, buffer: bytearray, size: int) -> Batch:
+    """The batch of so many values, packed in `buffer` from `BATCH_HEAD` on: the head is written."""
+    _TUPLE.pack_into(buffer, 0, _OF_TUPLE, records)
+    return Batch(first, records, buffer, size)
 
 
 class SilentError(Exception):
@@ -50,23 +64,14 @@ class PlainLine:
         self._waiting = bytearray()
         self._begin = 0  # of what of it was not taken yet
 
-    def send(self, *message: object) -> None:
-        """Send one message. Raises `OSError` when nobody is there any more."""
-        self._send([pack(message)])
-
-    def send_notes(self, *message: object, notes: Sequence[Note]) -> None:
-        """Send one message that ends with these notes, from where they are. Raises `OSError` likewise."""
-        lengths = array("I", map(len, notes)).tobytes()
-        self._send([pack((*message, lengths)), *notes])
-
-    def _send(self, parts: Sequence[bytes]) -> None:
-        parts = [_LENGTH.pack(len(parts[0])), *parts]
+    def send(self, *message: object, after: memoryview | None = None) -> None:
+        """Send one message, and what comes after it from where it is. Raises `OSError` when nobody is there any
+        more."""
+        packed = pack(message)
         with self._sending:
-            for first in range(0, len(parts), _MOST_PARTS):
-                some = parts[first : first + _MOST_PARTS]
-                left = sum(map(len, some)) - self._end.sendmsg(some)
-                if left:
-                    self._end.sendall(b"".join(some)[-left:])
+            self._end.sendall(_LENGTH.pack(len(packed)) + packed)
+            if after is not None:
+                self._end.sendall(after)
 
     def give_up_after(self, seconds: int) -> None:
         """Have `receive` raise `SilentError` when nothing comes for so long."""
@@ -74,19 +79,12 @@ class PlainLine:
 
     def receive(self) -> tuple[Any, ...] | None:
         """The next message; `None` when the other end is gone. Raises `SilentError`."""
-        if (head := self._take(_LENGTH.size)) is None or (data := self._take(*_LENGTH.unpack(head))) is None:
+        if (head := self.receive_bytes(_LENGTH.size)) is None:
+            return None
+        if (data := self.receive_bytes(*_LENGTH.unpack(head))) is None:
             return None
         message: tuple[Any, ...] = unpack(data)
         return message
-
-    def receive_notes(self, lengths: bytes) -> list[Note] | None:
-        """The notes of a message that ended with their `lengths`; `None` when the other end is gone."""
-        notes = []
-        for length in array("I", lengths):
-            if (note := self._take(length)) is None:
-                return None
-            notes.append(note)
-        return notes
 
     def is_spoken(self, seconds: float) -> bool:
         """Whether there is anything to receive, the end of it included, waiting so long."""
@@ -106,7 +104,8 @@ class PlainLine:
         """Hang up."""
         self._end.close()
 
-    def _take(self, size: int) -> bytes | None:
+    def receive_bytes(self, size: int) -> bytes | None:
+        """What comes after a message; `None` when the other end is gone. Raises `SilentError`."""
         while len(self._waiting) - self._begin < size:
             del self._waiting[: self._begin]
             self._begin = 0

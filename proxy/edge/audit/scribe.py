@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from proxy.edge.audit.appending import Appender, Head
 from proxy.edge.audit.chain import GENESIS, NO_KEY, ChainKey
 from proxy.edge.audit.earlier import EarlierTrail
-from proxy.edge.audit.line import Note, unpack
+from proxy.edge.audit.line import unpack
 from proxy.edge.audit.printing import Columns, print_gap, print_own, print_plain
 from proxy.edge.audit.schema import RecordKind, open_trail
 from proxy.edge.audit.space import Disk, DiskBudget, cap, disk_of, used_bytes
@@ -150,10 +150,11 @@ class Scribe:
         """The highest number of this run that is on file, 0 for none."""
         return self._at_work().newest_seq()
 
-    def print_all(self, notes: Iterable[Note], *, after: int = 0) -> list[Record]:
-        """The records of what is told with a number above `after`; in place of what cannot be printed stands a gap."""
+    def print_all(self, first: int, packed: bytes | memoryview, *, after: int = 0) -> list[Record]:
+        """The records of a batch, numbered from `first` on, with a number above `after`; in place of what cannot be
+        printed stands a gap."""
         records: list[Record] = []
-        for seq, plain in map(unpack, notes):
+        for seq, plain in enumerate(unpack(packed), first):
             if seq <= after:
                 continue
             try:

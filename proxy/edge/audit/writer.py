@@ -31,16 +31,15 @@ from typing import Final, Protocol
 
 from proxy.edge.audit.appending import Head
 from proxy.edge.audit.chain import NO_KEY, ChainKey
-from proxy.edge.audit.door import Bounds, Door
+from proxy.edge.audit.door import MOST_AT_ONCE, Bounds, Door
 from proxy.edge.audit.holding import HeldTrail
-from proxy.edge.audit.line import Note
+from proxy.edge.audit.line import Batch
 from proxy.edge.audit.sampling import RefusalRate
 from proxy.edge.audit.schema import open_trail
 from proxy.edge.audit.scribe import Scribe, TrailSettings
 from proxy.edge.audit.space import Disk, DiskBudget, disk_of
 
 _PRUNE_EVERY_SECONDS: Final = 600.0
-_MOST_AT_ONCE: Final = 1_000
 _BUSY: Final = 8
 """Records that came within `commit_seconds`: from so many on more are waited for."""
 
@@ -87,7 +86,7 @@ class Hand(Protocol):
     def open(self, lock: int) -> None:
         """Begin a run; `lock` is the descriptor that keeps others away. Raises `sqlite3.Error`."""
 
-    def write(self, notes: list[Note]) -> None:
+    def write(self, batch: Batch) -> None:
         """Put them on file; returns when they are, or are lost."""
 
     def prune_old(self) -> bool:
@@ -129,8 +128,8 @@ class _Here:
     def open(self, lock: int) -> None:  # noqa: ARG002  # this process has it
         self._scribe.open()
 
-    def write(self, notes: list[Note]) -> None:
-        self._scribe.write(self._scribe.print_all(notes))
+    def write(self, batch: Batch) -> None:
+        self._scribe.write(self._scribe.print_all(batch.first, batch.packed))
 
     def prune_old(self) -> bool:
         return self._scribe.prune_old()
@@ -287,10 +286,9 @@ class AuditWriter:
         settings = self._settings
         self._stopping.wait(settings.commit_seconds)
         if self.door.queued >= _BUSY:
-            self.door.wait_for(_MOST_AT_ONCE, max(settings.busy_seconds - settings.commit_seconds, 0.0))
+            self.door.wait_for(MOST_AT_ONCE, max(settings.busy_seconds - settings.commit_seconds, 0.0))
 
-    def _write(self, notes: list[Note]) -> None:
-        for first in range(0, len(notes), _MOST_AT_ONCE):
-            some = notes[first : first + _MOST_AT_ONCE]
-            self._hand.write(some)
-            self.door.done(some)
+    def _write(self, batches: list[Batch]) -> None:
+        for batch in batches:
+            self._hand.write(batch)
+            self.door.done(batch)

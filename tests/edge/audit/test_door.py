@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.edge.audit.door import Bounds, Door
-from proxy.edge.audit.line import Note, unpack
+from proxy.edge.audit.line import Batch, unpack
 from proxy.edge.audit.printing import print_plain
 from proxy.edge.audit.sampling import RefusalRate
 from proxy.errors import Code, Reason
@@ -43,8 +43,20 @@ def a_door(bounds: Bounds | None = None, rate: RefusalRate | None = None) -> tup
     return Door(bounds or Bounds(), rate or RefusalRate(), clock=clock, monotonic=clock), clock
 
 
+def told(batches: list[Batch]) -> list[tuple[int, Any]]:
+    """Numbers, and what happened as plain values."""
+    found = [list(enumerate(unpack(batch.packed), batch.first)) for batch in batches]
+    assert [len(each) for each in found] == [batch.records for batch in batches]
+    return [each for some in found for each in some]
+
+
+def done(door: Door, batches: list[Batch]) -> None:
+    for batch in batches:
+        door.done(batch)
+
+
 def details(door: Door, kind: str) -> list[str]:
-    printed = [print_plain(plain) for _, plain in map(unpack, door.take())]
+    printed = [print_plain(plain) for _, plain in told(door.take())]
     return [str(columns[-1]) for columns in printed if columns[0] == kind]
 
 
@@ -66,7 +78,7 @@ def test_room_that_is_given_back_is_there_again() -> None:
     assert [door.decided(decision(), forwarding=True) for _ in range(3)] == [True, True, False]
     taken = door.take()
     assert door.queued == 2  # not on file yet
-    door.done(taken)
+    done(door, taken)
     assert door.decided(decision(), forwarding=True)
     assert door.queued == 2  # it, and before it the record of the one that found no room
 
@@ -80,28 +92,28 @@ def test_a_note_that_cannot_be_handed_over_takes_none_with_it_that_waits_beside_
     for kind in kinds:
         door.decided(decision(facts=facts(**worse[kind])), forwarding=True)
     notes = door.take()
-    found = [(seq, plain[0]) for seq, plain in map(unpack, notes)]
+    found = [(seq, plain[0]) for seq, plain in told(notes)]
     assert found == [(seq, "gap" if kind == "broken" else "decision") for seq, kind in enumerate(kinds, 1)]
     assert (door.queued, door.lost) == (len(kinds), kinds.count("broken"))
-    door.done(notes)
+    done(door, notes)
     assert (door.queued, door.queued_bytes) == (0, 0)
 
 
 @given(st.lists(st.sampled_from(["put", "break", "take"]), max_size=60), st.integers(1, 5))
 def test_every_number_is_a_record_or_in_exactly_one_gap(steps: list[str], most: int) -> None:
     door, _ = a_door(Bounds(notes=most))
-    put, told = 0, []
+    put, kept = 0, []
 
     def take() -> None:
         notes = door.take()
-        for seq, plain in map(unpack, notes):
+        for seq, plain in told(notes):
             columns = print_plain(plain)
             if columns[0] == "gap":
                 first = int(str(columns[-1]).partition('"first":')[2].partition(",")[0])
-                told.extend(range(first, seq + 1))
+                kept.extend(range(first, seq + 1))
             else:
-                told.append(seq)
-        door.done(notes)
+                kept.append(seq)
+        done(door, notes)
 
     for step in steps:
         if step == "put":
@@ -114,14 +126,46 @@ def test_every_number_is_a_record_or_in_exactly_one_gap(steps: list[str], most: 
             take()
     door.close()
     take()
-    assert told == list(range(1, put + 1))
+    assert kept == list(range(1, put + 1))
+    assert (door.queued, door.queued_bytes) == (0, 0)
+
+
+@given(st.lists(st.sampled_from(["brief", "long", "huge", "take", "done"]), max_size=30), st.integers(0, 1_100))
+def test_whatever_else_comes_in_and_goes_out_meanwhile_a_batch_says_what_it_was_told(
+    steps: list[str], many: int
+) -> None:
+    door, _ = a_door()
+    said, heard, at_hand = [], [], []
+
+    def say(text: str) -> None:
+        said.append(text)
+        assert door.answered("d", UpstreamAnswer(result=text))
+
+    def hear() -> None:
+        heard.extend(plain[3] for _, plain in told(at_hand))
+        done(door, at_hand)
+        at_hand.clear()
+
+    for number in range(many):
+        say(str(number))
+    for number, step in enumerate(steps):
+        match step:
+            case "take":
+                at_hand += door.take()
+            case "done":
+                hear()
+            case _:
+                say(f"{step} {number} " + {"brief": 1, "long": 100_000, "huge": 1_000_000}[step] * "x")
+    at_hand += door.take()
+    hear()
+    assert heard == said
     assert (door.queued, door.queued_bytes) == (0, 0)
 
 
 @given(st.lists(st.sampled_from(["brief", "large", "take", "done"]), max_size=120), st.integers(1, 64))
 def test_whatever_has_room_is_taken_in_at_once_and_whoever_writes_hears_of_it(steps: list[str], most: int) -> None:
     door, _ = a_door(Bounds(notes=most))
-    at_hand: list[Note] = []
+    at_hand: list[Batch] = []
     has_come = False
     for step in steps:
         queued, lost = door.queued, door.lost
@@ -129,7 +173,7 @@ def test_whatever_has_room_is_taken_in_at_once_and_whoever_writes_hears_of_it(st
             at_hand += door.take()
             has_come = False
         elif step == "done":
-            door.done(at_hand)
+            done(door, at_hand)
             at_hand = []
         else:
             message = "m" * 1_000 if step == "large" else None
@@ -149,11 +193,11 @@ def test_refusals_past_the_rate_are_counted_exactly_by_code_and_the_rest_is_kept
     for _ in range(5):
         door.decided(decision(verdict=refused(Code.SESSION_UNKNOWN)), forwarding=False)
     door.tell_left_out()
-    printed = [print_plain(plain) for _, plain in map(unpack, door.take())]
+    printed = [print_plain(plain) for _, plain in told(door.take())]
     kept = [columns for columns in printed if columns[0] == "decision"]
     counts = sorted(str(columns[-1]) for columns in printed if columns[0] == "sampled")
     assert (len(kept), door.left_out) == (5, 10)
-    assert [f'"refusals":{count}' in told for told, count in zip(counts, (3, 7), strict=True)] == [True, True]
+    assert [f'"refusals":{count}' in each for each, count in zip(counts, (3, 7), strict=True)] == [True, True]
 
 
 def test_a_flood_of_strangers_hides_no_refusal_of_a_sessions_own_key() -> None:
@@ -162,7 +206,7 @@ def test_a_flood_of_strangers_hides_no_refusal_of_a_sessions_own_key() -> None:
         door.decided(decision(verdict=refused(Code.UNDECODABLE), permission_id=None), forwarding=False)
     door.take()
     door.decided(decision("own", verdict=refused(Code.LIMIT_EXCEEDED)), forwarding=False)
-    assert len(door.take()) == 1
+    assert len(told(door.take())) == 1
 
 
 def test_a_flood_of_strangers_who_name_a_frozen_session_hides_no_use_of_it_that_its_key_signed() -> None:
@@ -181,14 +225,14 @@ def test_one_client_s_flood_hides_no_refusal_of_another() -> None:
         door.decided(decision(verdict=OUT_OF_SCOPE, client="loud"), forwarding=False)
     door.take()
     door.decided(decision(verdict=OUT_OF_SCOPE, client="quiet"), forwarding=False)
-    assert len(door.take()) == 1
+    assert len(told(door.take())) == 1
 
 
 def test_what_is_forwarded_is_never_left_out() -> None:
     door, _ = a_door(rate=RefusalRate(per_second=1, burst=1))
     for _ in range(20):
         door.decided(decision(verdict=OUT_OF_SCOPE), forwarding=True)
-    assert len(door.take()) == 20
+    assert len(told(door.take())) == 20
 
 
 def test_many_kinds_of_refusals_take_no_memory_without_end() -> None:
@@ -197,9 +241,9 @@ def test_many_kinds_of_refusals_take_no_memory_without_end() -> None:
         for _ in range(2):
             door.decided(decision(verdict=OUT_OF_SCOPE, chain=f"c{number}"), forwarding=False)
     door.tell_left_out()
-    told = details(door, "sampled")
-    assert len(told) <= 1_025
-    assert sum(int(each.partition('"refusals":')[2].rstrip("}")) for each in told) == door.left_out
+    sampled = details(door, "sampled")
+    assert len(sampled) <= 1_025
+    assert sum(int(each.partition('"refusals":')[2].rstrip("}")) for each in sampled) == door.left_out
 
 
 def test_what_waits_at_the_door_is_nothing_that_the_garbage_collector_looks_at() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.edge.audit.line import PlainLine
+from proxy.edge.audit.line import BATCH_HEAD, PlainLine, batch_of, pack, unpack
 from tests.patience import PATIENCE_SECONDS
 
 BEYOND_SELECT = 1_500
@@ -27,22 +27,31 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@given(st.lists(st.binary(max_size=300)), st.sampled_from([1, 3, 2_000]))
-def test_notes_that_go_with_a_message_are_the_same_notes_at_the_other_end(some: list[bytes], times: int) -> None:
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(max_size=300),
+    lambda inner: st.lists(inner, max_size=4).map(tuple),
+)
+
+
+@given(st.lists(VALUES, max_size=12), st.sampled_from([1, 3, 2_000]))
+def test_a_batch_is_the_same_values_at_the_other_end(some: list[object], times: int) -> None:
     here, there = socket.socketpair()
     ours, theirs = PlainLine(here), PlainLine(there)
-    notes = times * some
-    sending = threading.Thread(target=theirs.send_notes, args=("write",), kwargs={"notes": notes})
+    values = tuple(times * some)
+    buffer = bytearray(BATCH_HEAD) + b"".join(map(pack, values))
+    size = len(buffer)
+    batch = batch_of(7, len(values), buffer + b"of the batch before it", size)
+    sending = threading.Thread(target=theirs.send, args=("write", size), kwargs={"after": batch.packed})
     sending.start()
-    message = ours.receive()
-    assert message is not None
-    assert message[0] == "write"
-    assert ours.receive_notes(message[1]) == notes
+    assert ours.receive() == ("write", size)
+    packed = ours.receive_bytes(size)
+    assert packed is not None
+    assert unpack(packed) == values
     sending.join(PATIENCE_SECONDS)
     theirs.send("next")
     assert ours.receive() == ("next",)
     ours.close()
-    assert theirs.receive_notes(message[1]) == (None if any(notes) else notes)
+    assert theirs.receive_bytes(1) is None
     theirs.close()
 
 
