@@ -38,7 +38,7 @@ _DIGEST_BYTES: Final = 16
 _INT64: Final = 2**63
 
 _TOLD: Final = attrgetter(*IN_COLUMNS)
-_ACTS: Final = _REST.index("acts") - _FROM
+_ACTS: Final = _FIELDS.index("acts")
 _MUST: Final = object()
 
 
@@ -53,38 +53,35 @@ _MOVE: Final = _shape(MoveFacts, MoveFacts._fields)
 _AS_IT_IS: Final = frozenset({str, bool, float, type(None)})
 
 
-def plain_facts(facts: Facts, columns: tuple[object, ...]) -> tuple[Any, ...]:
-    """Facts as plain values: those that the columns of the record do not say likewise, `None` where they say all; those
-    before them and behind; calls, moves, grants.
+def plain_facts(facts: Facts) -> tuple[Any, ...]:
+    """Facts as plain values: those that are no records as they stand there; calls, moves, grants.
 
-    Any: as said. `columns` are what the record says of `IN_COLUMNS`. Nearly every operation is one call, and moves one
-    thing: a loop takes longer than what it is for.
+    Any: as said. Nearly every operation is one call, and moves one thing: a loop takes longer than what it is for, and
+    so does looking what the columns of the record say likewise.
     """
-    said = facts[_FROM:_TO]
     calls, moves, grants = facts[-3:]
     return (
-        None if said == columns else said,
-        facts[:_FROM],
-        facts[_TO:-3],
+        facts[:-3],
         (calls[0][:],) if len(calls) == 1 else tuple([call[:] for call in calls]),
-        tuple([_plain_move(move) for move in moves]) if moves else (),
+        (_plain_move(moves[0]),) if len(moves) == 1 else tuple([_plain_move(move) for move in moves]),
         tuple(map(tuple, grants)) if grants else (),
     )
 
 
 def _plain_move(move: MoveFacts) -> tuple[Any, ...]:
-    return move[0], move[1]._value_, move[2]._value_, *move[3:]
+    call, kind, asset, token, amount, counterparty, holder, unlimited = move[:]
+    return call, kind._value_, asset._value_, token, amount, counterparty, holder, unlimited
 
 
 def print_facts(plain: Any, columns: tuple[object, ...]) -> tuple[str, Mapping[str, object]]:
     """Facts as JSON, and how many there were of what was cut. `columns` are what the record says of `IN_COLUMNS`.
 
-    Any: a tuple as `plain_facts` makes it for these columns.
+    Any: a tuple as `plain_facts` makes it.
     """
-    said, before, behind, calls, moves, grants = plain
-    short = len(calls) <= MOST_ITEMS and len(moves) <= MOST_ITEMS and len(behind[_ACTS]) <= MOST_ITEMS
-    if short and said is None and not grants:
-        told = _described(_FACTS, before + behind)
+    said, calls, moves, grants = plain
+    short = len(calls) <= MOST_ITEMS and len(moves) <= MOST_ITEMS and len(said[_ACTS]) <= MOST_ITEMS
+    if short and said[_FROM:_TO] == columns and not grants:
+        told = _described(_FACTS, said[:_FROM] + said[_TO:])
         if calls:
             told["calls"] = [_described(_CALL, call) for call in calls]
         if moves:
@@ -92,7 +89,7 @@ def print_facts(plain: Any, columns: tuple[object, ...]) -> tuple[str, Mapping[s
         printed = orjson.dumps(told)
         if len(printed) <= MOST_BYTES:
             return printed.decode(), _NOTHING
-    return _print_long(facts_of(plain, columns), columns)
+    return _print_long(facts_of(plain), columns)
 
 
 def _described(shape: tuple[tuple[str, object], ...], values: tuple[Any, ...]) -> dict[str, object]:
@@ -126,15 +123,15 @@ def _print_long(made: Facts, columns: tuple[object, ...]) -> tuple[str, Mapping[
     return printed.decode(), cut
 
 
-def facts_of(plain: Any, columns: tuple[object, ...]) -> Facts:
+def facts_of(plain: Any) -> Facts:
     """Facts out of plain values; kinds of moves are their names. As for `print_facts`."""
-    said, before, behind, calls, moves, grants = plain
+    said, calls, moves, grants = plain
     nested = (
         tuple(map(CallFacts._make, calls)),
         tuple(map(MoveFacts._make, moves)),
         tuple(map(GrantFacts._make, grants)),
     )
-    return Facts._make((*before, *(columns if said is None else said), *behind, *nested))
+    return Facts._make((*said, *nested))
 
 
 def cut_to(described: dict[str, Any], most: int) -> tuple[dict[str, Any], Mapping[str, object]]:

@@ -41,18 +41,17 @@ def plain_decision(decision: Decision, forwarding: bool) -> Plain:
     """A verdict; `forwarding` when its operation goes, or went, to a bundler."""
     decision_id, unix_time, mode, verdict = decision[:4]
     facts, hits, opened, whole = decision[-4:]
-    columns = decision[_FROM:_TO]
     says_more = hits or opened or type(verdict) is not Allow or verdict.notes or verdict.waived
     return (
         _DECIDED,
         unix_time,
         decision_id,
         mode._value_,
-        columns,
+        decision[_FROM:_TO],
         forwarding,
         _said(decision) if says_more else None,
         () if facts is not None else tuple([(call.target, call.selector, call.value) for call in decision.calls]),
-        None if facts is None else plain_facts(facts, columns),
+        None if facts is None else plain_facts(facts),
         None if whole is None else _whole(whole),
     )
 

@@ -164,6 +164,9 @@ class Metrics:
         self._verdicts = _bind(verdicts, self._chains, codes, tuple(Mode))
         decision = self._histogram("decision_seconds", "From a parsed operation to its verdict.", "chain")
         self._decision_seconds = _bind(decision, self._chains)
+        self._counted_verdicts = {
+            key: (verdict, self._decision_seconds[key[0]]) for key, verdict in self._verdicts.items()
+        }
         fail_open = self._counter("fail_open_total", "Verdicts given although a fact was missing.", "what")
         self._fail_open = _bind(fail_open, FACTS)
         disagreements = self._counter(
@@ -277,9 +280,10 @@ class Metrics:
     def decided(self, chain: str, verdict: Verdict, mode: Mode, seconds: float) -> None:
         """Count a verdict under `mode`, and the time it took."""
         code = verdict.first.code.label if isinstance(verdict, Reject) else ALLOW
-        verdicts = self._verdicts.get((chain, code, mode)) or self._verdicts[OTHER, code, mode]
+        both = self._counted_verdicts.get((chain, code, mode)) or self._counted_verdicts[OTHER, code, mode]
+        verdicts, decision_seconds = both
         verdicts.tally += 1
-        (self._decision_seconds.get(chain) or self._decision_seconds[OTHER]).observe(seconds)
+        decision_seconds.observe(seconds)
 
     def rules_decided(self, hits: Iterable[RuleName], opened: Iterable[str] = ()) -> None:
         """Count the rules that fired on one operation, and the ids of those that let it pass for want of a fact."""
