@@ -16,7 +16,7 @@ from proxy.admission.judgement import Judgement
 from proxy.admission.sources import Sources
 from proxy.judge.evaluate import NOTHING, RuleJudge, RulesFinding
 from proxy.judge.reading import Arrival, facts_of_use
-from proxy.judge.verdict import Allow
+from proxy.judge.verdict import ALLOWED
 from proxy.ledger.reservation import Basis, Held, NonceSlot, Reservation
 from proxy.session.call_plan import CallPlan, accept_planned, plan_of
 from proxy.session.counters import Charge, Counter, SessionKey
@@ -39,7 +39,6 @@ from proxy.userop.transfers import movements_of
 from proxy.userop.user_op_hash import user_op_hash
 from proxy.userop.user_operation import UserOperation
 
-_ALLOW: Final = Allow()
 # looked up once, not of every operation
 _V06, _USE, _VALID = EntryPointVersion.V06, SessionMode.USE, SignatureOutcome.VALID
 _NEXUS, _KERNEL, _IN_FORCE, _ONE_CALL = NonceLayout.NEXUS, NonceLayout.KERNEL, Status.IN_FORCE, CallType.SINGLE
@@ -213,7 +212,7 @@ class StraightUse:
         if held is None:
             return None
         return Judgement(
-            verdict=_ALLOW, operation=operation, reservation=held, facts=facts, finding=finding, vouched=True
+            verdict=ALLOWED, operation=operation, reservation=held, facts=facts, finding=finding, vouched=True
         )
 
     def _hold(

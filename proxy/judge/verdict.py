@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 from proxy.errors import Reason
 from proxy.record import record
@@ -29,6 +30,10 @@ class Allow:
     notes: tuple[str, ...] = ()
     waived: tuple[Waived, ...] = ()
     elsewhere: EnforcedElsewhere | None = None
+
+
+ALLOWED: Final = Allow()
+"""Nothing to remark and nothing waived: the verdict on nearly all operations, known again without a look inside."""
 
 
 @record()

@@ -89,7 +89,7 @@ def _of_hit(decision: Decision, hit: Hit) -> Happening:
         rule.severity,
         f"rule {rule.id} {did} {_whose(decision)}: {hit.sentence}{_amounts(hit.wanted, hit.got)}{doubt}",
         rule=rule,
-        mode=hit.mode.value,
+        mode=hit.mode._value_,
     )
 
 

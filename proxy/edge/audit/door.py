@@ -68,9 +68,11 @@ class Door:
         self._clock = clock
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._buffer, self._spare = bytearray(_BUFFER_BYTES), bytearray(0)
-        self._end = BATCH_HEAD  # of the notes in the buffer
-        self._first = 1  # number of the first of them
+        self._spare: bytearray | None = None
+        self._buffer = bytearray(_BUFFER_BYTES)
+        self._into = memoryview(self._buffer)  # a bytearray itself copies what it is given before it takes it
+        self._end = BATCH_HEAD
+        self._first = 1  # number of the first note in the buffer
         self._batches: list[Batch] = []  # that are full
         self._elsewhere = self._elsewhere_bytes = 0  # of notes in those, and in what is taken and not done
         self._easy = self._easy_end = 0
@@ -158,7 +160,7 @@ class Door:
             begin = self._end
             end = begin + len(note)
             if self._seq < self._easy and end <= self._easy_end:
-                self._buffer[begin:end] = note
+                self._into[begin:end] = note
                 self._end = end
                 self._seq += 1
                 return True
@@ -208,9 +210,9 @@ class Door:
         if begin == BATCH_HEAD:
             self._first = seq
             if begin + len(note) > len(self._buffer):
-                self._buffer = bytearray(begin + len(note))
+                self._fill(bytearray(begin + len(note)))
         self._end = begin + len(note)
-        self._buffer[begin : self._end] = note
+        self._into[begin : self._end] = note
         self._seq = seq
         if self._has_enough():
             self._wanted = 0
@@ -227,8 +229,12 @@ class Door:
         self._batches.append(batch_of(self._first, count, buffer, size))
         self._elsewhere += count
         self._elsewhere_bytes += size - BATCH_HEAD
-        self._buffer, self._spare = self._spare or bytearray(_BUFFER_BYTES), bytearray(0)
-        self._end = BATCH_HEAD
+        spare, self._spare = self._spare, None
+        self._fill(bytearray(_BUFFER_BYTES) if spare is None else spare)
+
+    def _fill(self, buffer: bytearray) -> None:
+        """From now on notes go there, to the end of them."""
+        self._buffer, self._into, self._end = buffer, memoryview(buffer), BATCH_HEAD
 
     def _has_enough(self) -> bool:
         """Of what somebody waits for, if anybody does."""

@@ -19,7 +19,7 @@ from proxy.edge.audit.schema import RecordKind
 from proxy.judge.decision import Decision, Whole
 from proxy.judge.evaluate import Hit
 from proxy.judge.upstream_answer import UpstreamAnswer
-from proxy.judge.verdict import Allow, Reject
+from proxy.judge.verdict import ALLOWED, Allow, Reject
 from proxy.ports import Deed, OperationEnd
 from proxy.session.grounds import grounds_to_json
 from proxy.userop.primitives import print_bytes
@@ -41,7 +41,7 @@ def plain_decision(decision: Decision, forwarding: bool) -> Plain:
     """A verdict; `forwarding` when its operation goes, or went, to a bundler."""
     decision_id, unix_time, mode, verdict = decision[:4]
     facts, hits, opened, whole = decision[-4:]
-    says_more = hits or opened or type(verdict) is not Allow or verdict.notes or verdict.waived
+    is_plain = verdict is ALLOWED or (type(verdict) is Allow and not verdict.notes and not verdict.waived)
     return (
         _DECIDED,
         unix_time,
@@ -49,7 +49,7 @@ def plain_decision(decision: Decision, forwarding: bool) -> Plain:
         mode._value_,
         decision[_FROM:_TO],
         forwarding,
-        _said(decision) if says_more else None,
+        None if is_plain and not hits and not opened else _said(decision),
         () if facts is not None else tuple([(call.target, call.selector, call.value) for call in decision.calls]),
         None if facts is None else plain_facts(facts),
         None if whole is None else _whole(whole),
@@ -107,7 +107,7 @@ def plain_gap(first: int, last: int, unix_time: float, why: str) -> Plain:
 
 def _hit(hit: Hit) -> Plain:
     rule = hit.rule
-    return rule.id, hit.mode.value, rule.severity.value, hit.sentence, hit.unknown
+    return rule.id, hit.mode._value_, rule.severity._value_, hit.sentence, hit.unknown
 
 
 def _whole(whole: Whole) -> bytes:

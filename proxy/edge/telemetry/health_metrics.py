@@ -9,6 +9,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from proxy.edge.telemetry.tallies import LoopCounter
 from proxy.happening import HappeningKind
 
 QUEUES: Final = ("audit", "ledger", "alerts")
@@ -50,7 +51,9 @@ class HealthMetrics:
             "1 when this gate tells single happenings itself (`alerts:` in its settings); the rules then leave them.",
         )
         self._telling.set(bool(self._sinks))
-        self._happenings = counter("sessiongate_happenings_total", "Single happenings worth telling.", ["kind"])
+        self._happenings = LoopCounter(
+            "sessiongate_happenings_total", "Single happenings worth telling.", ["kind"], registry=registry
+        )
         self._active = gauge("sessiongate_alerts_active", "Alerts told and not resolved.")
         self._folded = counter(
             "sessiongate_alerts_folded_total",
@@ -98,7 +101,7 @@ class HealthMetrics:
 
     def happened(self, kind: HappeningKind) -> None:
         """Count a happening."""
-        self._happenings.labels(kind).inc()
+        self._happenings_of[kind].tally += 1
 
     def active(self, count: int) -> None:
         """Set how many alerts are active."""

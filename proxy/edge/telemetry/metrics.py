@@ -32,7 +32,7 @@ from proxy.edge.telemetry.operation_metrics import OperationMetrics
 from proxy.edge.telemetry.rule_metrics import RuleMetrics, RuleName
 from proxy.edge.telemetry.tallies import LoopCounter, LoopGauge, LoopHistogram
 from proxy.errors import Code
-from proxy.judge.verdict import Mode, Reject, Verdict
+from proxy.judge.verdict import ALLOWED, Mode, Reject, Verdict
 from proxy.methods import MethodClass
 from proxy.ports import RequestOutcome
 from proxy.session.outcome import Waived
@@ -279,7 +279,7 @@ class Metrics:
 
     def decided(self, chain: str, verdict: Verdict, mode: Mode, seconds: float) -> None:
         """Count a verdict under `mode`, and the time it took."""
-        code = verdict.first.code.label if isinstance(verdict, Reject) else ALLOW
+        code = ALLOW if verdict is ALLOWED or not isinstance(verdict, Reject) else verdict.first.code.label
         both = self._counted_verdicts.get((chain, code, mode)) or self._counted_verdicts[OTHER, code, mode]
         verdicts, decision_seconds = both
         verdicts.tally += 1

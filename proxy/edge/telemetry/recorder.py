@@ -17,7 +17,7 @@ from proxy.errors import Code
 from proxy.happening import Alerts, Silence
 from proxy.judge.decision import Decision
 from proxy.judge.upstream_answer import UpstreamAnswer
-from proxy.judge.verdict import Allow, Reject
+from proxy.judge.verdict import ALLOWED, Allow, Reject
 from proxy.methods import MethodClass, is_preview
 from proxy.ports import Deed, OperationEnd, Repeat, RequestContext, RequestOutcome
 from proxy.userop.primitives import print_bytes
@@ -55,25 +55,25 @@ class EdgeRecorder:
         self._log = log
 
     def decided(self, decision: Decision, *, forwarding: bool, seconds: float) -> None:
-        verdict, metrics = decision.verdict, self._metrics
-        metrics.decided(decision.chain, verdict, decision.mode, seconds)
+        metrics = self._metrics
+        _, _, mode, verdict, chain = decision[:5]  # in one go: to ask for each by its name takes twice as long
+        metrics.decided(chain, verdict, mode, seconds)
         if metrics.names_sessions and decision.permission_id is not None:
             metrics.session_decided(decision.permission_id, decision.account, verdict)
         if self._door is not None:
             self._door.decided(decision, forwarding=forwarding)
-        is_plain = type(verdict) is Allow and not verdict.waived and verdict.elsewhere is None
-        if not is_plain or decision.hits or decision.opened:
+        if verdict is not ALLOWED or decision.hits or decision.opened:
             self._tell_more(decision, seconds)
         elif self._log is not None and self._log.has_all:
             self._log.decided(decision, seconds)
 
     def _tell_more(self, decision: Decision, seconds: float) -> None:
-        """Of what is no operation that was allowed and nothing else."""
+        """Of what may be more than an operation that was allowed and nothing else."""
         verdict = decision.verdict
         if self._log is not None:
             self._log.decided(decision, seconds)
         if decision.hits or decision.opened:
-            hits = (RuleName(hit.rule.id, hit.mode, hit.rule.severity) for hit in decision.hits)
+            hits = [RuleName(hit.rule.id, hit.mode, hit.rule.severity) for hit in decision.hits]
             self._metrics.rules_decided(hits, decision.opened)
         if isinstance(verdict, Reject) and verdict.first.code is Code.STATE_UNAVAILABLE:
             self._metrics.state_unavailable(verdict.first.missing or "node")

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from proxy.edge.telemetry.tallies import LoopCounter, LoopGauge
 from proxy.judge.counts import CountKey
 from proxy.judge.verdict import Mode
 from proxy.session.lint.findings import Severity
@@ -75,15 +76,17 @@ class RuleMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         gauge, counter = partial(Gauge, registry=registry), partial(Counter, registry=registry)
-        self._hits = counter(
+        self._hits = LoopCounter(
             "sessiongate_rule_hits_total",
             "Operations a rule fired on; in `enforce` they were rejected, otherwise they would have been.",
             ["rule", "mode", "severity"],
+            registry=registry,
         )
-        self._opened = counter(
+        self._opened = LoopCounter(
             "sessiongate_rule_opened_total",
             "Operations a rule could not judge for want of a fact and, with `fail: open`, let pass.",
             ["rule"],
+            registry=registry,
         )
         self._loaded = gauge("sessiongate_rules_loaded", "Rules in force, those in mode off left out.")
         self._info = gauge("sessiongate_rules_info", "Always 1; the label names the set in force.", ["digest"])
@@ -105,23 +108,24 @@ class RuleMetrics:
             "Always 1; the labels say who owns a rule in force and where its runbook is.",
             ["rule", "mode", "severity", "owner", "runbook"],
         )
-        self._budget = gauge(
+        self._budget = LoopGauge(
             "sessiongate_rule_budget_used_ratio",
             "Of the fullest window that an operation met, the share of the rule's limit that is used.",
             ["rule", "severity"],
+            registry=registry,
         )
         self._severities: dict[str, Severity] = {}
         self._infos: dict[str, RuleInfo] = {}
         self._wanted_infos: dict[str, RuleInfo] = {}
         self._in_force: Collection[RuleName] = ()
-        self._budget_of: dict[str, Gauge] = {}
+        self._budget_of: dict[str, LoopGauge] = {}
         self._fullest: dict[str, _Window] = {}
         self._digest = NO_RULES
         self._info.labels(NO_RULES).set(1)
         self._gone = self._hits.labels(GONE, GONE, GONE)
         self._opened_gone = self._opened.labels(GONE)
-        self._hits_of: dict[RuleName, Counter] = {}
-        self._opened_of: dict[str, Counter] = {}
+        self._hits_of: dict[RuleName, LoopCounter] = {}
+        self._opened_of: dict[str, LoopCounter] = {}
         self._since_start: dict[str, int] = {}
 
     def welcome(self, rules: Collection[RuleName]) -> Iterator[None]:
@@ -220,7 +224,7 @@ class RuleMetrics:
         elif share >= before.share or key == before.key:
             self._fullest[rule] = _made(_Window, (key, share))
             if share != before.share:
-                self._budget_of[rule].set(share)
+                self._budget_of[rule].tally = share
 
     def measuring(self, share_of: Callable[[CountKey], float | None]) -> Iterator[None]:
         """Look again at the windows that stand for their rules, a piece of work at a time: what was counted leaves
@@ -244,11 +248,11 @@ class RuleMetrics:
     def decided(self, hits: Iterable[RuleName], opened: Iterable[str] = ()) -> None:
         """Count the rules that fired on one operation, and those that let it pass for want of a fact."""
         for name in hits:
-            self._hits_of.get(name, self._gone).inc()
+            self._hits_of.get(name, self._gone).tally += 1
             if name.rule in self._opened_of:
                 self._since_start[name.rule] = self._since_start.get(name.rule, 0) + 1
         for rule in opened:
-            self._opened_of.get(rule, self._opened_gone).inc()
+            self._opened_of.get(rule, self._opened_gone).tally += 1
 
     def hits_of(self, rule: str) -> int:
         """On how many operations a rule in force has fired since the gate started, whatever its mode was."""
