@@ -18,6 +18,7 @@ from proxy.admission.at_hand import fit_at_hand
 from proxy.admission.conclusion import UNNAMED_REQUEST, Conclusion, Heard
 from proxy.admission.hearing import Fit, Hearing, slot_of
 from proxy.admission.hidden import HiddenSessions
+from proxy.admission.in_time import in_all
 from proxy.admission.judgement import Judgement
 from proxy.admission.nonce_order import waits_behind
 from proxy.admission.sources import ChainReader, Found, Purpose, RecentReads, Settlement, Sources, Terms
@@ -106,7 +107,11 @@ class Admission:
     ) -> Judgement:
         """The verdict on any operation. `check` is what was said to its signature already."""
         check = OnceChecked() if check is None else check
-        heard = await self._hear(op, entry_point, purpose, request, check)
+        try:
+            async with in_all(self._sources.seconds, "what the chain says of it was not had"):  # nothing is held yet
+                heard = await self._hear(op, entry_point, purpose, request, check)
+        except StateUnavailable as error:
+            heard = Heard(verdict=Reject((reasons.unavailable(error),)))
         if heard.operation is not None and heard.operation.budget.is_drawn_upon:
             await asyncio.sleep(0)  # as above
         ahead = None

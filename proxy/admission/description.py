@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
+from proxy.admission.in_time import in_time
 from proxy.admission.sources import Sources
 from proxy.session.counters import SessionKey
 from proxy.session.declared import DeclaredSession
@@ -27,6 +28,7 @@ from proxy.session.units import UnitOf, no_units
 from proxy.session.use import SessionRecord, SessionRecords
 from proxy.userop.primitives import print_bytes, print_checksummed
 
+_LEDGER_SECONDS: Final = 2.0
 _NO_RECORD: Final = SessionRecord()
 _MOST_IN_FLIGHT: Final = 100
 """Operations in flight that are named, the oldest of them."""
@@ -41,12 +43,17 @@ class Description:
 
     async def of(self, keys: Sequence[SessionKey]) -> list[Json]:
         """These sessions, in this order. Raises `StateUnavailable`."""
-        records = {} if self._records is None else await self._records.records_of(keys)
+        records = {} if self._records is None else await self._records_of(self._records, keys)
         described = []
         for key in keys:
             described.append(self._describe(key, records.get(key, _NO_RECORD)))
             await asyncio.sleep(0)  # others wait, and a page is many
         return described
+
+    @staticmethod
+    async def _records_of(records: SessionRecords, keys: Sequence[SessionKey]) -> Mapping[SessionKey, SessionRecord]:
+        async with in_time(_LEDGER_SECONDS, "the ledger did not answer", fact="ledger"):
+            return await records.records_of(keys)
 
     def _describe(self, key: SessionKey, record: SessionRecord) -> Json:
         sources = self._sources

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from proxy.admission.description import Description
+from proxy.admission.in_time import in_all
 from proxy.admission.sources import Sources
 from proxy.admission.turns import Asker
 from proxy.errors import InvalidParams, Reason, StateUnavailable
@@ -117,6 +118,12 @@ class Enquiry:
 
         Raises `InvalidParams`, `StateUnavailable`.
         """
+        async with in_all(self._sources.seconds, "the session could not be told"):
+            return await self._answer(params, client=client, peer=peer, absent_rate=absent_rate)
+
+    async def _answer(
+        self, params: Sequence[object], *, client: str, peer: str, absent_rate: float | None
+    ) -> list[Json] | Reason:
         account, permission_id, module = _read_names(params)
         modules = sorted(self._sources.terms.session_modules) if module is None else [module]
         keys = [SessionKey(self._sources.terms.chain_id, each, account, permission_id) for each in modules]

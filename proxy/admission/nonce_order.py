@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
+from proxy.admission.in_time import in_time
 from proxy.errors import Code, Reason, StateUnavailable
 from proxy.ledger.reservation import NonceSlot
 from proxy.userop.nonce import nonce_key
@@ -74,11 +75,8 @@ class NonceOrder:
             missing = self._before(slot, known.following)
             if missing is None or (known.asked_at is not None and known.asked_at == newest):
                 return missing
-        try:
-            async with asyncio.timeout(self._seconds):
-                following = await self._ask(slot)
-        except TimeoutError:
-            raise StateUnavailable(f"the next nonce of the sender's key: no answer in {self._seconds:g} s") from None
+        async with in_time(self._seconds, "the next nonce of the sender's key: no answer"):
+            following = await self._ask(slot)
         self._learn(lane, _Known(following, newest))
         return self._before(slot, following)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Literal, NamedTuple, Protocol
 
+from proxy.admission.in_time import seconds_in_all
 from proxy.admission.nonce_order import NonceOrder
 from proxy.admission.turns import FirstReadings
 from proxy.errors import StateUnavailable
@@ -96,6 +97,7 @@ Settlement = Callable[[Sequence[Hash32]], Awaitable[bool]]
 class _Reading:
     at: float
     task: asyncio.Task[SessionState | None] | None = None  # `None` when it has ended
+    is_waited_for: bool = True  # by somebody whose time it is begun in; otherwise it may take any
     failure: str | None = None
     absent_at: int | None = None  # the newest block when the chain had no such session
 
@@ -120,15 +122,19 @@ class RecentReads:
         """The number of the newest block that was processed; `None` where that is not known."""
         return self._newest()
 
-    async def once(self, key: SessionKey, read: Callable[[], Awaitable[SessionState | None]]) -> SessionState | None:
-        """What `read` says; whoever comes while it is under way waits for the same reading.
+    async def once(
+        self, key: SessionKey, read: Callable[[], Awaitable[SessionState | None]], *, waits: bool = True
+    ) -> SessionState | None:
+        """What `read` says; whoever comes while it is under way waits for the same reading, but nobody who `waits` for
+        one that was begun for nobody who does.
 
         So soon after one that another would tell nothing new, the answer is `None`. Raises `StateUnavailable` when the
         reading fails, or has just failed.
         """
         last = self._readings.get(key)
-        if last is None or (last.task is None and self._is_due(last)):
-            return await asyncio.shield(self._begin(key, read))
+        is_due = last is None or (last.task is None and self._is_due(last))
+        if last is None or is_due or (last.task is not None and waits and not last.is_waited_for):
+            return await asyncio.shield(self._begin(key, read, waits=waits))
         if last.task is not None:
             return await asyncio.shield(last.task)
         if last.failure is not None:
@@ -142,9 +148,9 @@ class RecentReads:
         return passed >= self._seconds
 
     def _begin(
-        self, key: SessionKey, read: Callable[[], Awaitable[SessionState | None]]
+        self, key: SessionKey, read: Callable[[], Awaitable[SessionState | None]], *, waits: bool
     ) -> asyncio.Task[SessionState | None]:
-        reading, newest = _Reading(self._clock()), self._newest()
+        reading, newest = _Reading(self._clock(), is_waited_for=waits), self._newest()
 
         async def run() -> SessionState | None:
             reading.failure = "the session could not be read a moment ago"
@@ -202,6 +208,7 @@ class Sources:
     `is_reconciled` whether that takes no waiting.
     `stale` tells whether what is known of the chain is too old. `first` bounds what strangers may have looked for.
     `order` knows of gaps in nonces, `None` without a node; `behind_gap` hears of operations that wait, and for what.
+    `seconds` are given to all that is asked for one operation, or for one description.
     `rules` gives the rules of this moment, `None` where ops wrote none; they are asked for once for each judgement.
     """
 
@@ -218,4 +225,5 @@ class Sources:
     stale: Callable[[], Staleness | None] = _never_stale
     first: FirstReadings | None = None
     order: NonceOrder | None = None
+    seconds: float = seconds_in_all(5.0)
     behind_gap: Callable[[SessionKey, Hash32, int], None] = _nobody_to_tell

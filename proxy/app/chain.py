@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from proxy.admission import Admission, RecentReads, Sources, Terms
 from proxy.admission.enquiry import Enquiry
+from proxy.admission.in_time import seconds_in_all
 from proxy.admission.turns import AbsentBudget, FirstReadings, Turns
 from proxy.app.background import run_in_background
 from proxy.app.dialects import dialects_of, node_upstream, reads_from, reads_of, translated_of
@@ -234,6 +235,7 @@ def _sources(parts: _Parts, age: ChainAge | None, absent: AbsentBudget) -> tuple
         stale=lambda: None if age is None else age.stale(),
         order=None if nodeside is None else nodeside.order,
         behind_gap=parts.telling.behind_gap,
+        seconds=seconds_in_all(config.limits.node_seconds),
         first=FirstReadings(Turns(FIRST_READINGS_AT_ONCE), absent, seconds=config.limits.node_seconds),
     )
     return sources, disagreements
@@ -263,6 +265,7 @@ def _gate(
             None if nodeside is None else nodeside.node,
             lookout.observe,
             reads_from(read_from, chain.chain_id),
+            seconds=config.limits.node_seconds,
         ),
         upstream=asked,
         follower=OperationFollower(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
+from proxy.admission.in_time import in_time
 from proxy.chain.complaints import NodeComplaints
 from proxy.chain.node import Node
 from proxy.config import Chain, Dialects
@@ -21,10 +22,11 @@ from proxy.ports import Forwarded
 
 
 def dialects_of(
-    upstream: HttpUpstream, node: Node | None, observe: Observe, reads: NodeReads | None = None
+    upstream: HttpUpstream, node: Node | None, observe: Observe, reads: NodeReads | None = None, *, seconds: float
 ) -> dict[str, DialectAnswer]:
-    """By method: who can answer it. `translated_of` says which of them do. `observe` hears of receipts."""
-    fees = FeeTranslator(upstream, None if node is None else partial(_node_fees, node))
+    """By method: who can answer it. `translated_of` says which of them do. `observe` hears of receipts;
+    the node has so many `seconds` to tell its fees."""
+    fees = FeeTranslator(upstream, None if node is None else partial(_node_fees, node, seconds))
     statuses = StatusTranslator(upstream, observe)
     return {
         **dict.fromkeys(FEE_METHODS, partial(_answer_fees, fees)),
@@ -76,8 +78,9 @@ async def _answer_status(
     return answered.result if isinstance(answered, Translated) else answered
 
 
-async def _node_fees(node: Node) -> NodeFees:
-    head = await node.head()
-    if head.base_fee is None:
-        raise StateUnavailable("the newest block has no base fee")
-    return NodeFees(base_fee=head.base_fee, max_priority_fee=await node.max_priority_fee())
+async def _node_fees(node: Node, seconds: float) -> NodeFees:
+    async with in_time(seconds, "the node did not tell its fees"):
+        head = await node.head()
+        if head.base_fee is None:
+            raise StateUnavailable("the newest block has no base fee")
+        return NodeFees(base_fee=head.base_fee, max_priority_fee=await node.max_priority_fee())

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 from proxy.admission import Found
+from proxy.admission.in_time import in_time
 from proxy.chain.exact import ExactReading, ReadAnew, limits_met, read_exactly, tokens_of
 from proxy.chain.fill import fill
 from proxy.chain.hydrate import Reading, is_readable
@@ -39,6 +40,7 @@ _SLOTS_A_PIECE: Final = 250
 _MOST_BLOCKS_BEHIND: Final = 64
 _MOST_TRACED: Final = 64
 _SECONDS: Final = 5.0
+_NOT_TOLD: Final = "the node did not tell"
 
 Keep = Callable[[KnownSession], Awaitable[None]]
 """Writes a session to disk; raises `StateUnavailable`."""
@@ -116,7 +118,7 @@ class NodeReader:
         self._clock = clock
 
     async def session(self, key: SessionKey) -> SessionState | None:
-        async with _within(self._seconds):
+        async with in_time(self._seconds, _NOT_TOLD):
             return await self._session(self._node, key, ())
 
     async def reread(self, key: SessionKey) -> SessionState | None:
@@ -313,7 +315,7 @@ class NodeReader:
 
         One question about a session at a time: those who come while it is asked find the answer in the registry.
         """
-        async with _within(self._seconds):
+        async with in_time(self._seconds, _NOT_TOLD):
             return await self._find_in_turn(operation, state, facts)
 
     async def _find_in_turn(
@@ -368,18 +370,8 @@ class NodeReader:
         return Found(state=state)
 
     async def delegate(self, account: Address) -> Address | None:
-        async with _within(self._seconds):
+        async with in_time(self._seconds, _NOT_TOLD):
             return await self._node.delegate(account)
-
-
-@asynccontextmanager
-async def _within(seconds: float) -> AsyncIterator[None]:
-    """Queueing and asking together are given so long. Raises `StateUnavailable` when it is over."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise StateUnavailable(f"the node did not tell within {seconds:g} s") from None
 
 
 def _as_known(known: KnownSession) -> SessionState:

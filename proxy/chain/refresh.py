@@ -27,9 +27,9 @@ def refreshing(read: Refresh, registry: Registry, settlement: Settlement) -> Ref
 
 
 def sparing(refresh: Refresh, reads: RecentReads) -> Refresh:
-    """Reads a session no more often than `reads` lets anyone."""
+    """Reads a session, for nobody who waits, no more often than `reads` lets anyone."""
 
     async def refresh_sparingly(key: SessionKey) -> SessionState | None:
-        return await reads.once(key, lambda: refresh(key))
+        return await reads.once(key, lambda: refresh(key), waits=False)
 
     return refresh_sparingly

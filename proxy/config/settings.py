@@ -139,7 +139,7 @@ class Limits(Settings):
     max_elements: int = Field(4_096, ge=256, le=1_000_000)  # of one body's JSON
     request_seconds: float = Field(30, gt=0, le=600)  # for one answer of a bundler
     paymaster_seconds: float = Field(15, gt=0, le=600)  # for one answer of a paymaster
-    node_seconds: float = Field(5, gt=0, le=120)  # for what a request needs of a node, waiting for its turn included
+    node_seconds: float = Field(5, gt=0, le=120)  # for one answer of a node, waiting for its turn included
     absent_sessions: float = Field(20, gt=0, le=100_000)  # a second that one client and address may name in vain
     in_flight_per_session: int = Field(20_000, ge=1, le=10_000_000)  # operations whose nonce is unused
     in_flight_per_account: int = Field(40_000, ge=1, le=10_000_000)
