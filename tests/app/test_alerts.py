@@ -245,6 +245,29 @@ async def test_a_sink_that_hangs_with_ten_thousand_hits_queued_leaves_the_loop_t
         sink.released.set()
 
 
+async def test_what_is_over_as_it_arrives_is_told_although_others_are_being_looked_at(
+    sink: RecordingSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of an operation may be learned long after it was: a gate was down, or its node."""
+    offer = Sink.offer
+    async with alerting({"webhooks": [hook(sink)]}, tmp_path) as gate:
+        desk = gate.running.alerts
+
+        def meanwhile(one: Sink, alert: ActiveAlert) -> None:
+            offer(one, alert)
+            if alert.latest.rule == "burst":
+                desk.raise_(happening(2, unix_time=time.time() - 10_000, rule="old"))
+
+        monkeypatch.setattr(Sink, "offer", meanwhile)
+        desk.raise_(happening(1, unix_time=time.time()))
+
+        def told() -> list[tuple[str, str]]:
+            return [(each.body["labels"]["rule"], each.body["status"]) for each in sink.received]
+
+        await sink.until(lambda: ("old", "resolved") in told(), "the old one was told, and that it is over")
+        assert [status for rule, status in told() if rule == "old"] == ["firing", "resolved"]
+
+
 MOST_CALLS = 10_000  # some milliseconds of them
 
 

@@ -218,6 +218,9 @@ class AlertDesk:
                 sink.offer(alert)
 
     def _end(self, alert: ActiveAlert) -> None:
+        if alert.key in self._fresh:  # it was over as it arrived, while others were looked at
+            del self._fresh[alert.key]
+            self._offer(alert)
         self._ended[alert.key] = alert
         # whoever was told of it, be it by settings or rules that are not in force any more
         for sink in self._sinks:
