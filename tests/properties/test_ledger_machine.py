@@ -454,6 +454,29 @@ class LedgerMachine(RuleBasedStateMachine):
         if self.run(self.settlement.letting_go.release(user_op_hash, "by the test")):
             self.released.add(user_op_hash)
 
+    @rule(
+        nonces=st.lists(st.integers(0, NONCES - 1), min_size=2, max_size=2, unique=True),
+        key=st.sampled_from(KEYS),
+        grant=st.integers(0, 1),
+        arrives=st.booleans(),
+    )
+    def a_grant_that_is_let_go_is_outrun_by_another(
+        self, *, nonces: list[int], key: SessionKey, grant: int, arrives: bool
+    ) -> None:
+        """Both use one enable nonce, under two nonces: as long as all of the first is held, no other is."""
+        first, second = (
+            operation_of(self.numbers + each, key, 1, nonce=nonce, at=self.clock.now, grant=grant)
+            for each, nonce in enumerate(nonces, 1)
+        )
+        self.numbers += 2
+        self._send(first, "taken" if arrives else "never arrives")
+        if self.run(self.settlement.letting_go.release(first.user_op_hash, "by the test")):
+            self.released.add(first.user_op_hash)
+        self._send(second, "taken")
+        if second.reservation.slot in self.pool:
+            self._mine([second.reservation.slot])
+        self.look(1.0)
+
     @precondition(lambda self: self.chain.blocks)
     @rule(depth=st.integers(1, 3), keeps=st.booleans())
     def reorganise(self, depth: int, keeps: bool) -> None:
