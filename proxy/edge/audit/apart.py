@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.edge.audit.appending import Head
-from proxy.edge.audit.line import Batch, PlainLine, SilentError
+from proxy.edge.audit.line import NoteBatch, PlainLine, SilentError
 from proxy.edge.audit.scribe import TrailSettings
 
 _LOG: Final = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class ScribeApart:
             self._run,
         )
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: NoteBatch) -> None:
         self._until_done("write", batch.first, batch.size, count=batch.records, after=batch.packed)
 
     def prune_old(self) -> bool:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from marshal import dumps
 from typing import Final
 
-from proxy.edge.audit.line import BATCH_HEAD, PLAINLY, Batch, batch_of, pack
+from proxy.edge.audit.line import BATCH_HEAD, PLAINLY, NoteBatch, batch_of, pack
 from proxy.edge.audit.plain import (
     exactly,
     plain_answer,
@@ -73,7 +73,7 @@ class Door:
         self._into = memoryview(self._buffer)  # a bytearray itself copies what it is given before it takes it
         self._end = BATCH_HEAD
         self._first = 1  # number of the first note in the buffer
-        self._batches: list[Batch] = []  # that are full
+        self._batches: list[NoteBatch] = []  # that are full
         self._elsewhere = self._elsewhere_bytes = 0  # of notes in those, and in what is taken and not done
         self._easy = self._easy_end = 0
         self._waiting = threading.Event()
@@ -283,7 +283,7 @@ class Door:
             self._ease()
         self._enough.wait(seconds)
 
-    def take(self) -> list[Batch]:
+    def take(self) -> list[NoteBatch]:
         """All that has come in; it counts as queued until it is `done`."""
         with self._lock:
             self._waiting.clear()
@@ -294,7 +294,7 @@ class Door:
             self._ease()
         return batches
 
-    def done(self, batch: Batch) -> None:
+    def done(self, batch: NoteBatch) -> None:
         """What was taken is on file, or lost for good. Nobody reads its buffer any more."""
         with self._lock:
             self._elsewhere -= batch.records

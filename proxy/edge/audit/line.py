@@ -30,7 +30,7 @@ def unpack(data: bytes | memoryview) -> Any:
     return marshal.loads(data)  # noqa: S302  # the other end is the gate that started this process, on a socket pair
 
 
-class Batch(NamedTuple):
+class NoteBatch(NamedTuple):
     """Records to be, one number after the other. The first `size` bytes of `buffer` are what happened, as a tuple of
     plain values that is packed: behind its head stands each as `pack` makes it."""
 
@@ -45,10 +45,10 @@ class Batch(NamedTuple):
         return memoryview(self.buffer)[: self.size]
 
 
-def batch_of(first: int, records: int, buffer: bytearray, size: int) -> Batch:
+def batch_of(first: int, records: int, buffer: bytearray, size: int) -> NoteBatch:
     """The batch of so many values, packed in `buffer` from `BATCH_HEAD` on: the head is written."""
     _TUPLE.pack_into(buffer, 0, _OF_TUPLE, records)
-    return Batch(first, records, buffer, size)
+    return NoteBatch(first, records, buffer, size)
 
 
 class SilentError(Exception):

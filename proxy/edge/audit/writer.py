@@ -33,7 +33,7 @@ from proxy.edge.audit.appending import Head
 from proxy.edge.audit.chain import NO_KEY, ChainKey
 from proxy.edge.audit.door import MOST_AT_ONCE, Bounds, Door
 from proxy.edge.audit.holding import HeldTrail
-from proxy.edge.audit.line import Batch
+from proxy.edge.audit.line import NoteBatch
 from proxy.edge.audit.sampling import RefusalRate
 from proxy.edge.audit.schema import open_trail
 from proxy.edge.audit.scribe import Scribe, TrailSettings
@@ -86,7 +86,7 @@ class Hand(Protocol):
     def open(self, lock: int) -> None:
         """Begin a run; `lock` is the descriptor that keeps others away. Raises `sqlite3.Error`."""
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: NoteBatch) -> None:
         """Put them on file; returns when they are, or are lost."""
 
     def prune_old(self) -> bool:
@@ -128,7 +128,7 @@ class _Here:
     def open(self, lock: int) -> None:  # noqa: ARG002  # this process has it
         self._scribe.open()
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: NoteBatch) -> None:
         self._scribe.write(self._scribe.print_all(batch.first, batch.packed))
 
     def prune_old(self) -> bool:
@@ -288,7 +288,7 @@ class AuditWriter:
         if self.door.queued >= _BUSY:
             self.door.wait_for(MOST_AT_ONCE, max(settings.busy_seconds - settings.commit_seconds, 0.0))
 
-    def _write(self, batches: list[Batch]) -> None:
+    def _write(self, batches: list[NoteBatch]) -> None:
         for batch in batches:
             self._hand.write(batch)
             self.door.done(batch)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.edge.audit.door import Bounds, Door
-from proxy.edge.audit.line import Batch, unpack
+from proxy.edge.audit.line import NoteBatch, unpack
 from proxy.edge.audit.printing import print_plain
 from proxy.edge.audit.sampling import RefusalRate
 from proxy.errors import Code, Reason
@@ -43,14 +43,14 @@ def a_door(bounds: Bounds | None = None, rate: RefusalRate | None = None) -> tup
     return Door(bounds or Bounds(), rate or RefusalRate(), clock=clock, monotonic=clock), clock
 
 
-def told(batches: list[Batch]) -> list[tuple[int, Any]]:
+def told(batches: list[NoteBatch]) -> list[tuple[int, Any]]:
     """Numbers, and what happened as plain values."""
     found = [list(enumerate(unpack(batch.packed), batch.first)) for batch in batches]
     assert [len(each) for each in found] == [batch.records for batch in batches]
     return [each for some in found for each in some]
 
 
-def done(door: Door, batches: list[Batch]) -> None:
+def done(door: Door, batches: list[NoteBatch]) -> None:
     for batch in batches:
         door.done(batch)
 
@@ -165,7 +165,7 @@ def test_whatever_else_comes_in_and_goes_out_meanwhile_a_batch_says_what_it_was_
 @given(st.lists(st.sampled_from(["brief", "large", "take", "done"]), max_size=120), st.integers(1, 64))
 def test_whatever_has_room_is_taken_in_at_once_and_whoever_writes_hears_of_it(steps: list[str], most: int) -> None:
     door, _ = a_door(Bounds(notes=most))
-    at_hand: list[Batch] = []
+    at_hand: list[NoteBatch] = []
     has_come = False
     for step in steps:
         queued, lost = door.queued, door.lost
