@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from proxy.app.reload import can_be_put_in_force, differences, merged
-from proxy.config import Config
+from proxy.config import Chain, Config
 from proxy.errors import Code, ConfigErrors, ConfigFault
 from proxy.judge.verdict import Mode
 from proxy.userop.primitives import print_checksummed
@@ -278,13 +278,16 @@ async def test_reloads_under_load_drop_no_request_and_each_is_judged_by_the_sett
         assert len(gate.bundler.sent) == sum("result" in answer for answer in answers)
 
 
-def test_the_limits_that_need_a_restart_are_the_ones_that_the_readme_names() -> None:
+def test_the_settings_that_need_no_restart_are_the_ones_that_the_readme_names() -> None:
     fields = type(settings("http://127.0.0.1:1/").limits).model_fields
     needing = {name for name in fields if not can_be_put_in_force(f"limits.{name}")}
+    top = {name for name in Config.model_fields if can_be_put_in_force(name)}
+    of_a_chain = {name for name in Chain.model_fields if can_be_put_in_force(f"chains.soneium.{name}")}
     readme = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
-    _, _, rest = readme.partition("`limits` but for ")
-    said, _, _ = rest.partition(", and a")
-    assert set(re.findall(r"`(\w+)`", said)) == needing
+    said, _, rest = readme.partition("In force at the next request: ")[2].partition("`limits` but for ")
+    limits, _, rest = rest.partition(", and a chain's ")
+    of_chains, _, _ = rest.partition(". Everything else")
+    assert [set(re.findall(r"`(\w+)`", each)) for each in (said, limits, of_chains)] == [top, needing, of_a_chain]
 
 
 @pytest.mark.parametrize(
