@@ -227,7 +227,7 @@ class BundlerInProcess:
         is_lost = self.is_gone and self.random.random() < 0.5
         return None if is_lost else self.world.take(op)
 
-    async def find_out(self, method: str, params: bytes, _place: OperationPlace | None) -> UpstreamReply:
+    async def find_out(self, method: str, params: bytes, _there: int | None) -> UpstreamReply:
         await asyncio.sleep(self.random.choice(_WAITS))
         if method != "eth_getUserOperationReceipt":
             return _reply(Answer(result=None))
@@ -240,6 +240,12 @@ class BundlerInProcess:
         return ""
 
     def placed(self, _place: OperationPlace, _mark: str) -> None:
+        return None
+
+    def number_at(self, _place: OperationPlace) -> int | None:
+        return None
+
+    def number_of(self, _mark: str) -> int | None:
         return None
 
 
