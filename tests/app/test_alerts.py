@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +267,16 @@ async def test_what_is_over_as_it_arrives_is_told_although_others_are_being_look
 
         await sink.until(lambda: ("old", "resolved") in told(), "the old one was told, and that it is over")
         assert [status for rule, status in told() if rule == "old"] == ["firing", "resolved"]
+
+
+async def test_alertmanager_hears_of_what_is_over_already_as_active_until_it_was_looked_at_a_few_times(
+    sink: RecordingSink, tmp_path: Path
+) -> None:
+    async with alerting({"alertmanager": sink.url, "resend_seconds": 60}, tmp_path) as gate:
+        gate.running.alerts.raise_(happening(1, unix_time=time.time() - 10_000))
+        await sink.until(lambda: bool(sink.received), "it was told")
+        ends = datetime.fromisoformat(sink.received[0].body[0]["endsAt"]).timestamp()
+        assert ends - time.time() > 2 * 60
 
 
 MOST_CALLS = 10_000  # some milliseconds of them

@@ -218,6 +218,21 @@ def forge(path: Path, place: int, key: ChainKey) -> None:
         connection.execute("UPDATE head SET hash = ?, seal = ?", (before, key.seal(RECORDS, before)))
 
 
+@pytest.mark.parametrize("key", [KEY, NO_KEY], ids=["keyed", "plain"])
+def test_a_record_put_behind_the_one_that_the_seal_names_is_an_insertion_be_its_hash_right_or_not(
+    tmp_path: Path, key: ChainKey
+) -> None:
+    path = tmp_path / "audit.db"
+    write(path, key=key)
+    put_copy(path, 7, RECORDS + 1)
+    assert (Tampering.INSERTION, RECORDS + 1, RECORDS + 1) in found(path, key=key)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        (before,) = connection.execute("SELECT hash FROM records WHERE id = ?", (RECORDS,)).fetchone()
+        (row,) = connection.execute(f"SELECT {', '.join(CONTENT)} FROM records WHERE id = ?", (RECORDS + 1,)).fetchall()
+        connection.execute("UPDATE records SET hash = ? WHERE id = ?", (key.link(before, row), RECORDS + 1))
+    assert (Tampering.INSERTION, RECORDS + 1, RECORDS + 1) in found(path, key=key)
+
+
 @given(st.lists(st.none() | st.text() | st.binary() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)))
 def test_a_record_is_hashed_as_a_list_of_its_columns_with_bytes_in_hex(content: list[object]) -> None:
     hexed = [value.hex() if isinstance(value, bytes) else value for value in content]
