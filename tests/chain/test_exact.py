@@ -33,7 +33,7 @@ from tests.chain.on_chain import put_session
 from tests.chain.test_reader import OPERATION, USES, after_uses
 from tests.flat.pieces import Pieces
 from tests.patience import PATIENCE_SECONDS
-from tests.session.builders import SPENDING, TOKEN, USAGE
+from tests.session.builders import SPENDING, TOKEN, TRANSFER, USAGE, action, enabled, session, spending
 
 KEY = key_of(TWICE)
 
@@ -347,6 +347,28 @@ async def test_nor_is_it_one_to_note_that_it_has_counted_thousands_of_them_at_on
             await asyncio.create_task(scene.reader.session(KEY))
         assert pieces.too_long(8_000) == {}
         assert scene.balance == (read, 2 + len(many) - len(slots))
+
+
+@pytest.mark.parametrize("met_in", ["what is known", "an operation in flight"])
+async def test_tokens_that_were_met_before_are_read_with_the_session(chain: FakeNode, node: Node, met_in: str) -> None:
+    """No view lists them."""
+    scene, limited = Scene(chain, node), enabled(session(action(TOKEN, TRANSFER, spending((TOKEN, 5)))))
+    ((config, limits),) = limited.configs.items()
+    assert isinstance(limits, SpendingLimits)
+    put_session(chain, limited)
+    bare = replace(limited, configs={config: SpendingLimits(complete=False)})
+    in_force = replace(known(TWICE, block=90), key=limited.key, state=bare)
+    scene.registry.put(in_force)
+    if met_in == "what is known":
+        scene.registry.put(replace(in_force, state=limited))
+    else:
+        spent = Counter(limited.key.module, limited.key.account, *config, TOKEN)
+        scene.ledger.restore(accepted(9, limited.key, Charge(spent, 1, 5)).reservation)
+    read = await scene.reader.session(limited.key)
+    assert read is not None
+    told = read.configs[config]
+    assert isinstance(told, SpendingLimits)
+    assert told.limits == {TOKEN: 5}
 
 
 def test_the_tokens_to_read_are_those_known_and_those_in_flight() -> None:
