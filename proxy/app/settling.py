@@ -36,7 +36,6 @@ from proxy.edge.http.upstream import HttpUpstream
 from proxy.edge.http.url_secrets import hiding
 from proxy.ledger.counting_time import CountingTime
 from proxy.ledger.memory import MemoryLedger
-from proxy.ledger.operations import Evidence
 from proxy.ledger.reservation import Grip
 from proxy.session.counters import SessionKey
 from proxy.session.directory import SessionName
@@ -167,7 +166,7 @@ def settling_of(
             chain.node.urls,
             registry=registry,
             ledger=ledger,
-            keep=partial(_keep_reading, memory, settlement),
+            keep=partial(_keep_reading, memory, taker),
             look_back=lambda: lookout.look_back(),  # noqa: PLW0108  # it is made below
             settlement=settlement,
             taker=taker,
@@ -369,9 +368,7 @@ def _take_up(chain_id: int, remains: Remains, settlement: Settlement, taker: Tak
     )
 
 
-async def _keep_reading(memory: Memory, settlement: Settlement, known: KnownSession) -> None:
+async def _keep_reading(memory: Memory, taker: Taker, known: KnownSession) -> None:
     """A session that was read; grants that rest on an enable nonce it has passed are over."""
     await memory.save_session(known)
-    nonce = None if known.state is None else known.state.enable_nonce
-    if nonce is not None and known.block is not None:
-        await settlement.enable_nonce_read(known.key, nonce, Evidence(block=known.block))
+    await taker.enable_nonce_read(known.key)

@@ -88,6 +88,8 @@ class Proofs:
                 fate = await self._node.witness.fate(slot, user_op_hash, since=since, near=near)
                 if fate is Fate.HIDDEN and not await self._burnt({user_op_hash: slot}):
                     return False
+                if fate is Fate.TAKEN and not await self._used_by_now({user_op_hash: slot}):
+                    return False
         except (TimeoutError, StateUnavailable) as error:
             _LOG.info("what became of %s cannot be told: %s", print_bytes(user_op_hash), error)
             return False
@@ -158,6 +160,19 @@ class Proofs:
             burnt.update(user_op_hash for user_op_hash, slot in slots.items() if slot in used)
         return burnt - self._settlement.unproven  # blocks may have been missed while it was asked
 
+    async def _used_by_now(self, taken: Mapping[Hash32, NonceSlot]) -> Set[Hash32]:
+        """Those whose nonces had been used in blocks that are settled. What used another one may be in a block that the
+        chain leaves before it is: nobody would hear that the nonce is unused again. Raises `StateUnavailable`."""
+        taker, cursor = self._node.taker, self._cursor
+        if taker is None:
+            return frozenset(taken)  # no block is settled here
+        if cursor is None or not taken:
+            return frozenset()
+        used = await self._node.witness.used(frozenset(taken.values()), cursor)
+        if taker.hash_at(cursor.number) != cursor.hash:
+            return frozenset()  # it was undone meanwhile
+        return {user_op_hash for user_op_hash, slot in taken.items() if slot in used}
+
     async def prove_all(self) -> None:
         """What the settlement wants proven; what cannot be is asked again later."""
         wanted, self._settlement.to_prove = self._settlement.to_prove, {}
@@ -226,17 +241,20 @@ class Proofs:
     async def _conclude_all(
         self, fates: Mapping[Hash32, _Fated], slots: Mapping[Hash32, NonceSlot], left: dict[Hash32, None]
     ) -> None:
-        hidden = {each: slots[each] for each, fate in fates.items() if fate is Fate.HIDDEN}
-        burnt: Set[Hash32] = set()
+        hidden, taken = (
+            {each: slots[each] for each, fate in fates.items() if fate is what} for what in (Fate.HIDDEN, Fate.TAKEN)
+        )
+        used: Set[Hash32] = set()
         try:
             async with asyncio.timeout(self._patience.timeout):
-                burnt = await self._burnt(hidden)
+                used = await self._burnt(hidden) | await self._used_by_now(taken)
         except (TimeoutError, StateUnavailable) as error:
-            _LOG.info("what used the nonces of %d operations cannot be told: %s", len(hidden), error)
+            of = len(hidden) + len(taken)
+            _LOG.info("what used the nonces of %d operations cannot be told: %s", of, error)
 
         async def conclude(told: tuple[Hash32, _Fated]) -> None:
             user_op_hash, fate = told
-            if fate is Fate.UNTOLD or (fate is Fate.HIDDEN and user_op_hash not in burnt):
+            if fate is Fate.UNTOLD or (fate in (Fate.HIDDEN, Fate.TAKEN) and user_op_hash not in used):
                 return
             is_long = self._settlement.flights.is_unmined(user_op_hash)
             if await self._conclude(user_op_hash, fate, is_long=is_long):

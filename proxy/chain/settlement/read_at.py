@@ -45,6 +45,10 @@ class ReadAt:
         self._of[key] = block = self._blocks[place]
         self._keys[block][key] = None
 
+    def of(self, key: SessionKey) -> BlockName | None:
+        """Where the session was read last; `None` where the chain does not leave that any more."""
+        return self._of.get(key)
+
     def has(self, number: int) -> bool:
         """Whether a session was read at a block of this number."""
         place = bisect_left(self._blocks, _first(number))

@@ -147,6 +147,16 @@ class Taker:
         if self._cursor is not None:
             self._read_at.note(key, block)
 
+    async def enable_nonce_read(self, key: SessionKey) -> None:
+        """The session is known as it was read: grants under enable nonces that it has passed there are over, until the
+        chain leaves that very block."""
+        known, block = self._registry.get(key), self._read_at.of(key)
+        nonce = None if known is None or known.state is None else known.state.enable_nonce
+        if known is None or nonce is None or block is None or known.block != block.number:
+            return
+        shown = Evidence(block=block.number, block_hash=block.hash)
+        await self._settlement.enable_nonce_read(key, nonce, shown)
+
     def is_read_at(self, number: int) -> bool:
         return self._read_at.has(number)
 

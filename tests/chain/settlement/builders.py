@@ -64,6 +64,7 @@ class Chain:
     since: list[int] = field(default_factory=list)  # which block the node was to have, each time
     near: list[int | None] = field(default_factory=list)  # in which block its nonce was seen to be used
     used_by_now: set[int] = field(default_factory=set)  # nonces
+    taken_in: int = 0  # the block that has what is shown to have taken a nonce
     together: list[int] = field(default_factory=list)  # how many were asked for at once, each time
     is_asked: asyncio.Event = field(default_factory=asyncio.Event)  # about many
     answers: asyncio.Event | None = None  # for which the answer about many waits
@@ -72,6 +73,7 @@ class Chain:
     claimed: bool | None = None  # what bundles show: whether an operation enables; `None`: they cannot be had
     bundles_asked: int = 0
     at_once: Callable[[], int] = lambda: 4  # questions
+    _taken: set[NonceSlot] = field(default_factory=set)
 
     async def bundle(self, mined: Mined, _slot: NonceSlot) -> Mined:
         self.bundles_asked += 1
@@ -79,16 +81,18 @@ class Chain:
             raise StateUnavailable("no answer")
         return replace(mined, permission_ids=(KEY.permission_id,), enables=self.claimed)
 
-    async def fate(
-        self, _slot: NonceSlot, user_op_hash: Hash32, *, since: int, near: int | None = None
-    ) -> Mined | Fate:
+    async def fate(self, slot: NonceSlot, user_op_hash: Hash32, *, since: int, near: int | None = None) -> Mined | Fate:
         self.asked.append(user_op_hash)
         self.since.append(since)
         self.near.append(near)
         fate = self.fates.get(user_op_hash, Fate.OPEN)
         if isinstance(fate, Exception):
             raise fate
+        self._note_taken({user_op_hash: slot})
         return fate
+
+    def _note_taken(self, slots: Mapping[Hash32, NonceSlot]) -> None:
+        self._taken.update(slot for each, slot in slots.items() if self.fates.get(each) is Fate.TAKEN)
 
     async def shown(self, slots: Mapping[Hash32, NonceSlot], *, since: int) -> Mapping[Hash32, Mined | Fate]:
         self.together.append(len(slots))
@@ -102,11 +106,13 @@ class Chain:
     async def used_by(self, slots: Mapping[Hash32, NonceSlot], *, since: int) -> Mapping[Hash32, Mined | Fate]:
         self.since.append(since)
         fates = {each: self.fates.get(each, Fate.OPEN) for each in slots}
+        self._note_taken(slots)
         return {each: fate for each, fate in fates.items() if not isinstance(fate, Exception)}
 
     async def used(self, slots: Collection[NonceSlot], block: BlockName) -> frozenset[NonceSlot]:
         self.looks.append(block.number)
-        return frozenset(slot for slot in slots if slot.nonce in self.used_by_now)
+        taken = self._taken if block.number >= self.taken_in else frozenset[NonceSlot]()
+        return frozenset(slot for slot in slots if slot.nonce in self.used_by_now or slot in taken)
 
     async def block_hash(self, _number: int) -> Hash32 | None:
         return None

@@ -239,6 +239,7 @@ async def test_what_an_operator_let_go_and_came_again_under_another_session_is_h
 
 async def test_what_was_let_go_in_doubt_is_proven_after_a_restart_for_no_later_block_may_show_its_end() -> None:
     scene = Scene(chain=Chain(fates={name(1): Fate.TAKEN}))
+    await scene.tell(9)
     scene.settlement.restore([InFlight(operation=accepted(1, KEY, ONE_USE), stage=Stage.RELEASED)])
     await scene.later(1.0)
     assert len(scene.settlement) == 0

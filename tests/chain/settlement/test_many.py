@@ -197,6 +197,7 @@ async def in_flight(scene: Scene, count: int) -> list[Hash32]:
 async def test_what_became_of_many_operations_is_asked_for_together_and_only_of_what_that_does_not_tell_alone() -> None:
     scene = Scene(chain=Chain())
     assert scene.chain is not None
+    await scene.tell(89)
     hashes = await in_flight(scene, MANY)
     scene.chain.fates |= {name(number): proven_in(number, 90) for number in range(1, MANY + 1)}
     scene.chain.fates[hashes[0]] = Fate.TAKEN

@@ -98,11 +98,40 @@ async def test_of_two_that_compete_the_one_that_was_mined_is_not_taken_for_the_o
     won = await scene.accept(1, ONE_USE, nonce=7)
     lost = await scene.accept(2, ONE_USE, nonce=7)
     scene.chain.fates |= {lost: Fate.TAKEN, won: StateUnavailable("no answer")}
-    scene.settlement.to_prove[lost] = None  # it was in doubt, and the node is ahead of the blocks that were told of
+    scene.settlement.to_prove[lost] = None  # it was in doubt
     await scene.lookout.round()
     assert (scene.causes, scene.balance) == ([Cause.NONCE_USED], (0, 1))
     await scene.tell(10, mined(won, 10, nonce=7))
     assert (scene.causes, scene.balance) == ([Cause.NONCE_USED, Cause.MINED], (1, 0))
+
+
+async def test_a_nonce_that_only_a_block_which_is_not_settled_shows_to_be_taken_lets_nothing_go() -> None:
+    """The chain may leave that block, and the operation be mined after all."""
+    scene = with_node()
+    assert scene.chain is not None
+    await scene.tell(9)
+    op = await scene.accept(1, ONE_USE, nonce=7)
+    scene.chain.fates[op], scene.chain.taken_in = Fate.TAKEN, 10
+    scene.settlement.to_prove[op] = None
+    await scene.lookout.round()
+    assert (scene.causes, scene.balance, scene.chain.looks) == ([], (0, 1), [9])
+    scene.chain.fates[op] = Fate.OPEN
+    await scene.tell(10, branch=1)  # it is in no other
+    await scene.tell(11, mined(op, 11, nonce=7))
+    assert (scene.causes, scene.balance) == ([Cause.MINED], (1, 0))
+
+
+async def test_one_that_a_settled_block_shows_to_be_taken_ends_what_waits_for_it_by_that_block() -> None:
+    scene = with_node()
+    assert scene.chain is not None
+    await scene.tell(9)
+    op = await scene.accept(1, ONE_USE, nonce=7)
+    scene.chain.fates[op], scene.chain.taken_in = Fate.TAKEN, 9
+    scene.settlement.to_prove[op] = None
+    await scene.lookout.round()
+    assert [(end.ended.cause, end.ended.evidence.block_hash) for end in scene.told] == [
+        (Cause.NONCE_USED, block(9).hash)
+    ]
 
 
 # what no event tells of

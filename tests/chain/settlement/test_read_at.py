@@ -14,11 +14,12 @@ from proxy.chain.settlement.outcome import SettledUpTo
 from proxy.chain.settlement.read_at import ReadAt
 from proxy.chain.settlement.slices import BlockName
 from proxy.ledger.doubts import Doubt
-from proxy.ledger.operations import Cause, Stage
+from proxy.ledger.operations import Cause, InFlight, Stage
 from proxy.session.counters import Charge, SessionKey
 from proxy.session.known import Status
 from proxy.userop.primitives import Hash32
-from tests.chain.settlement.builders import IN_FORCE, KEY, ONE_USE, Chain, Scene, a_slice, block, name
+from tests.chain.builders import accepted
+from tests.chain.settlement.builders import IN_FORCE, KEY, ONE_USE, USES, Chain, Scene, a_slice, block, name
 
 OTHER = KEY._replace(permission_id=Hash32(b"\x1e" * 32))
 
@@ -180,6 +181,42 @@ async def test_a_use_that_only_the_last_reading_has_counted_is_in_the_next_one_w
     scene.reads_at = 11
     await scene.later(15.0)
     assert scene.registry.block_of(KEY) == 11
+
+
+@pytest.mark.parametrize("branch", [0, 1])
+async def test_a_grant_whose_enable_nonce_a_reading_is_past_is_over_for_as_long_as_the_chain_has_its_block(
+    branch: int,
+) -> None:
+    """The block may be beyond those that are settled, and be gone before it is."""
+    scene = await scene_at(10)
+    operation = accepted(1, KEY, ONE_USE)
+    operation = replace(operation, reservation=replace(operation.reservation, grant=3))
+    scene.settlement.restore([InFlight(operation=operation, stage=Stage.ACCEPTED)])
+    read(scene, block(12))
+    known = scene.registry.get(KEY)
+    assert known is not None
+    assert known.state is not None
+    scene.registry.put(replace(known, state=replace(known.state, enable_nonce=4)))
+    await scene.taker.enable_nonce_read(KEY)
+    assert (scene.causes, scene.ledger.in_flight(USES)) == ([Cause.GRANT_USED], 0)
+    await scene.tell(11)
+    await scene.tell(12, branch=branch)
+    assert scene.ledger.in_flight(USES) == branch
+
+
+async def test_a_reading_whose_block_the_chain_left_meanwhile_ends_no_grant() -> None:
+    scene = await scene_at(10)
+    operation = accepted(1, KEY, ONE_USE)
+    operation = replace(operation, reservation=replace(operation.reservation, grant=3))
+    scene.settlement.restore([InFlight(operation=operation, stage=Stage.ACCEPTED)])
+    read(scene, block(11))
+    known = scene.registry.get(KEY)
+    assert known is not None
+    assert known.state is not None
+    scene.registry.put(replace(known, state=replace(known.state, enable_nonce=4)))
+    await scene.tell(11, branch=1)
+    await scene.taker.enable_nonce_read(KEY)
+    assert (scene.causes, scene.ledger.in_flight(USES)) == ([], 1)
 
 
 async def test_without_a_node_it_counts_and_the_block_of_the_reading_is_not_forgotten() -> None:

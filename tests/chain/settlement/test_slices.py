@@ -717,6 +717,7 @@ async def test_of_two_that_compete_the_one_that_was_mined_counts_whichever_the_c
     chain = Chain()
     scene = Scene(chain=chain)
     scene.registry.put(IN_FORCE)
+    await scene.tell(10)
     first, second = await scene.accept(1, ONE_USE, nonce=1), await scene.accept(2, ONE_USE, nonce=1)
     chain.fates = {
         first: Fate.TAKEN,
