@@ -346,7 +346,8 @@ def _heard(age: ChainAge, counting: CountingTime, head: Header) -> None:
 
 
 def _counted_at(age: ChainAge, counting: CountingTime, block_time: int) -> float:
-    """When a block was, as rules count time. Where the chain has another one, its blocks are as old as that says."""
+    """When a block was, as rules count time. Where the chain has another one, its blocks are as old as that says, or
+    younger, so that nothing leaves a window too early."""
     chain_time, now = age.chain_time, counting.now()
     if chain_time is None or abs(chain_time - now) <= _SAME_TIME:
         return block_time

@@ -139,10 +139,11 @@ class ChainAge:
 
     @property
     def chain_time(self) -> float | None:
-        """The time by this chain's own blocks, in unix seconds; `None` before one has come."""
-        if self._newest is None or self._came_at is None:
+        """The time by this chain's own blocks, in unix seconds; `None` before one was heard of. For how long the first
+        of them has been there nobody here can tell: until another one comes it is taken for new."""
+        if self._newest is None:
             return None
-        return self._newest.timestamp + self._monotonic() - self._came_at
+        return self._newest.timestamp + (0.0 if self._came_at is None else self._monotonic() - self._came_at)
 
     def named(self, number: int) -> None:
         """Somebody else, who knows the chain by another node, names a block of this number."""

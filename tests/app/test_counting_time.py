@@ -9,9 +9,13 @@ import pytest
 
 from proxy.app import memory
 from proxy.app.memory import counting_time_of
+from proxy.app.settling import _counted_at
+from proxy.chain.age import ChainAge
+from proxy.chain.blocks.header import Header
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.slices import BlockName
 from proxy.edge.storage.store import Store
+from proxy.ledger.counting_time import CountingTime, KeptTime
 from proxy.userop.primitives import Hash32
 
 DAY = 86_400.0
@@ -64,3 +68,17 @@ async def test_a_gate_that_cannot_tell_one_life_of_the_machine_from_another_says
     finally:
         store.close()
     assert (f"{boot} cannot be read (No such file or directory): after a restart" in caplog.text) is not readable
+
+
+@pytest.mark.parametrize("astray", [2 * DAY, -2 * DAY])
+def test_what_missed_blocks_had_counts_before_a_new_block_comes_however_far_the_time_counted_by_is_from_theirs(
+    astray: float,
+) -> None:
+    """A gate was started by a clock that was wrong, and goes on by that."""
+    monotonic = 1_000.0
+    head = Header(number=9, hash=Hash32(b"9" * 32), parent=Hash32(b"8" * 32), timestamp=1_700_000_000)
+    kept = KeptTime("this one", head.timestamp + astray - monotonic)
+    counting = CountingTime(lambda: float(head.timestamp), lambda: monotonic, boot="this one", kept=kept)
+    age = ChainAge(lambda: monotonic, bound=None)
+    assert not age.heard(head)
+    assert _counted_at(age, counting, head.timestamp - 30) == counting.now() - 30
