@@ -34,6 +34,7 @@ from tests.chain.builders import FakeNode
 from tests.chain.on_chain import put_absent, put_session
 from tests.running_gate import hash_of
 from tests.session.builders import SMART_SESSION, enabled
+from tests.stopping import AppRunner
 
 FIRST = 5_000
 _BLOCKS_BEFORE = 30
@@ -81,12 +82,12 @@ class LiveNode(FakeNode):
             return web.Response(status=self.refusal, text="not now")
         return await super().handle(request)
 
-    async def serve(self) -> web.AppRunner:
+    async def serve(self) -> AppRunner:
         """As before, with the same answers over a WebSocket at `/ws`."""
         app = web.Application()
         app.router.add_post("/", self.handle)
         app.router.add_get("/ws", self._talk)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        runner = AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         self.port = runner.addresses[0][1]

@@ -8,6 +8,8 @@ from typing import Any, Self
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.stopping import AppRunner
+
 
 class OtlpReceiver:
     """`spans` are those that arrived, by name in the order of their end; `raw` every byte of bodies and heads."""
@@ -18,13 +20,13 @@ class OtlpReceiver:
         self.headers: list[dict[str, str]] = []
         self.status = 200
         self.hangs = False
-        self._runner: web.AppRunner | None = None
+        self._runner: AppRunner | None = None
         self.url = ""
 
     async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_post("/v1/traces", self._take)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        self._runner = AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()

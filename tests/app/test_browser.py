@@ -18,6 +18,7 @@ from aiohttp import web
 
 from tests.app.builders import DECLARED, GOOD, OUTSIDE
 from tests.running_gate import RunningGate, request, running_gate, submission
+from tests.stopping import AppRunner
 
 KEY = "hush-client-key"
 TRACED = {
@@ -113,7 +114,7 @@ async def _browsing(folder: Path) -> AsyncIterator[Browser]:
     browser = Browser(folder)
     application = web.Application()
     application.add_routes([web.get("/", browser.show), web.post("/told", browser.hear)])
-    runner = web.AppRunner(application)
+    runner = AppRunner(application)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     browser.port = runner.addresses[0][1]

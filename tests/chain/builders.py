@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from proxy.chain import contract_abi
 from proxy.chain.settlement.outcome import Outcome
@@ -21,6 +20,7 @@ from proxy.ledger.reservation import NonceSlot, Reservation
 from proxy.session.changes import Changes, SessionChange
 from proxy.session.counters import Charge, HoldName, SessionKey
 from proxy.userop.primitives import Address, Hash32, print_bytes, print_uint
+from tests.stopping import TestServer
 
 Answer = bytes | BaseException | Mapping[str, object]
 """Return data, an error to answer with, or a whole JSON-RPC error object."""

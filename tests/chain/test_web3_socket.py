@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from proxy.chain.node import Node, Reverted
 from proxy.errors import StateUnavailable
 from proxy.userop.primitives import Address
 from tests.chain.builders import FakeNode, Reverts, hash_of_block
 from tests.patience import PATIENCE_SECONDS
+from tests.stopping import TestServer
 
 CONTRACT = Address(b"\xc0" * 20)
 

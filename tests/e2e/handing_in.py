@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from proxy.userop.user_operation import UserOperation, print_user_operation
 from tests.e2e.rig import HERE, node_binary
 from tests.running_gate import ENTRY_POINT
+from tests.stopping import stop_accepting
 
 SDKS = ("viem http", "viem custom", "permissionless", "aa-sdk", "ethers", "abstractionkit", "userop.js", "web3.py")
 NAME_A_METHOD = tuple(each for each in SDKS if each not in ("aa-sdk", "abstractionkit"))
@@ -139,5 +140,6 @@ async def wire_to(gate_url: str, cut: Cut = Cut.NOT_AT_ALL) -> AsyncIterator[Wir
     try:
         yield wire
     finally:
+        await stop_accepting(server)
         server.close()
         await asyncio.gather(*carrying)

@@ -24,6 +24,7 @@ from tests.e2e.rig import install
 from tests.edge.recording_bundler import OPERATION_HASH, Answer, Recorded
 from tests.running_gate import SEND, RunningGate, running_gate
 from tests.session.builders import OTHER_TOKEN, TOKEN, TRANSFER, action, transfer, usage
+from tests.stopping import AppRunner
 
 ONE_OP = an_operation(single(transfer(1)), signature=b"\1" * 65)
 
@@ -86,7 +87,7 @@ async def stub() -> AsyncIterator[Stub]:
     made = Stub()
     app = web.Application()
     app.router.add_post("/{client}/{status}/{code}", made.handle)
-    runner = web.AppRunner(app)
+    runner = AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from proxy.userop.entry_point import ENTRY_POINTS
 from proxy.userop.primitives import print_checksummed
+from tests.stopping import ServerRunner
 
 OPERATION_HASH = "0x" + "ab" * 32
 
@@ -71,7 +72,7 @@ class RecordingBundler:
     in_flight: int = 0
     most_in_flight: int = 0
     _gate: asyncio.Event = field(default_factory=asyncio.Event)
-    _runner: web.ServerRunner | None = None
+    _runner: ServerRunner | None = None
     _port: int = 0
 
     def __post_init__(self) -> None:
@@ -84,6 +85,11 @@ class RecordingBundler:
             "eth_getUserOperationReceipt": Answer(result=None),
             **self.answers,
         }
+
+    @property
+    def port(self) -> int:
+        """Where it listens on 127.0.0.1, once it was started."""
+        return self._port
 
     @property
     def url(self) -> str:
@@ -114,7 +120,7 @@ class RecordingBundler:
 
     async def start(self) -> None:
         """Listen; on the port of the first start when started again."""
-        self._runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.1)
+        self._runner = ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
         self._port = self._runner.addresses[0][1]

@@ -15,6 +15,7 @@ from proxy.happening import Happening, HappeningKind
 from proxy.session.lint.findings import Severity
 from proxy.userop.primitives import Address, Hash32
 from tests.patience import patiently
+from tests.stopping import AppRunner
 
 NOW = 1_700_000_000.0
 ACCOUNT = Address(bytes.fromhex("a1" * 20))
@@ -87,7 +88,7 @@ async def recording_sink(**state: Any) -> AsyncIterator[RecordingSink]:
     sink = RecordingSink(**state)
     app = web.Application()
     app.router.add_post("/{tail:.*}", sink.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    runner = AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

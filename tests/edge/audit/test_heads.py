@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from proxy.edge.audit.appending import Head
 from proxy.edge.audit.head_lines import read_heads
 from proxy.edge.audit.heads import HeadSinks, tell_heads
 from tests.patience import patiently
+from tests.stopping import TestServer
 
 NEWEST = Head(7, bytes(range(32)))
 

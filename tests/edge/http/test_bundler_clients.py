@@ -15,6 +15,7 @@ from yarl import URL
 from proxy.edge.http.client import ClientSettings, HttpClient, HttpReply, NoReplyError, UnreachedError
 from proxy.edge.http.lean.pool import Pool
 from proxy.edge.http.reference_client import AiohttpClient
+from tests.stopping import stop_accepting
 
 SETTINGS = ClientSettings(connect_seconds=5, max_reply_bytes=4096)
 CLIENTS: dict[str, Callable[[ClientSettings], HttpClient]] = {"lean": Pool, "aiohttp": AiohttpClient}
@@ -83,6 +84,7 @@ async def bundler(*replies: bytes, ends: bool = False, held: bool = False) -> As
         yield here
     finally:
         here.held.set()
+        await stop_accepting(server)
         server.close()
         await server.wait_closed()
 
