@@ -113,8 +113,9 @@ def restored_registry(config: Config, store: Store) -> Registry:
     return registry
 
 
-def counting_time_of(store: Store) -> CountingTime:
-    """The time that rules count by, taken up where it was before the restart."""
+def counting_time_of(store: Store, *, follows: bool = False) -> CountingTime:
+    """The time that rules count by, taken up where it was before the restart; `follows` where blocks are going to be
+    heard of."""
     try:
         boot = _BOOT.read_text(encoding="ascii").strip()
     except OSError as error:
@@ -129,6 +130,7 @@ def counting_time_of(store: Store) -> CountingTime:
         boot=boot,
         kept=store.kept_time(),
         settled=max((settled.timestamp for settled in store.settled().values()), default=0),
+        follows=follows,
         told=_tell_of_time,
         followed=store.note_time,
     )
@@ -136,7 +138,7 @@ def counting_time_of(store: Store) -> CountingTime:
 
 def _tell_of_time(astray: float) -> None:
     if astray:
-        what = "is astray by %+.1f s, as the monotonic clock has it: windows of rules go on by that one"
+        what = "is astray by %+.1f s, as the monotonic clock or a chain has it: windows of rules go on by that"
         _LOG.warning("this machine's time of day " + what, astray)
     else:
         _LOG.warning("windows of rules follow this machine's time of day again")

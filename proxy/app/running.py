@@ -258,7 +258,7 @@ async def _share(
     path, store, metrics, audit, since = kept
     with reading():
         registry = restored_registry(config, store)
-        counting = counting_time_of(store)
+        counting = counting_time_of(store, follows=any(chain.node is not None for chain in config.chains.values()))
         store.may_forget = lambda: counting.is_steady
         counts = restored_counts(store, counting)
         remains = remains_in(store)

@@ -343,6 +343,8 @@ def _watch_of(
 def _heard(age: ChainAge, counting: CountingTime, head: Header) -> None:
     if age.heard(head):
         counting.confirmed(head.timestamp)
+    else:
+        counting.shown(head.timestamp)
 
 
 def _counted_at(age: ChainAge, counting: CountingTime, block_time: int) -> float:

@@ -77,7 +77,7 @@ class Hours:
 @pytest.fixture
 def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
     moved = Hours()
-    for module in ("chain", "settling", "memory"):
+    for module in ("chain", "settling", "memory", "running"):
         monkeypatch.setattr(f"proxy.app.{module}.time", moved)
     return moved
 

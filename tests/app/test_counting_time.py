@@ -29,6 +29,7 @@ async def test_a_time_of_day_that_blocks_agree_with_is_on_disk_before_anything_c
     store = Store(tmp_path / "ledger.db")
     try:
         counting = counting_time_of(store)
+        assert counting.kept is not None
         store.note_time(counting.kept)
         astray[0] = 0.0
         counting.confirmed(real())

@@ -16,7 +16,8 @@ from tests.app.followed import counted, has_used, in_flight, is_full, settled
 from tests.app.live_node import LiveNode
 from tests.bypass_list.desk import a_session, use
 from tests.edge.recording_bundler import Answer, Behaviour, Recorded
-from tests.running_gate import RECEIPT, HonestBundler, running_gate
+from tests.patience import patiently
+from tests.running_gate import RECEIPT, HonestBundler, RunningGate, running_gate
 from tests.session.builders import TOKEN, TRANSFER, action, time_frame, usage
 
 
@@ -125,6 +126,48 @@ async def test_a_node_and_a_bundler_that_answer_nothing_release_nothing(
         live.mine(use_number(1))
         await settled(gate, live)
         assert (await in_flight(gate), has_used(gate, 1), await is_full(gate)) == (1, True, True)
+
+
+async def looked(gate: RunningGate) -> None:
+    """Returns when the gate has heard of the node's newest block."""
+    for _ in patiently():
+        async with gate.http.get(f"{gate.admin}/readyz/soneium") as response:
+            (shown,) = (each for each in (await response.json())["checks"] if each["name"] == "node soneium")
+        if "newest block" in shown["why"] or shown["ok"]:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(shown)
+
+
+@pytest.mark.parametrize("wrong", [-86_400, 2 * 86_400])
+async def test_a_clock_that_is_wrong_when_a_gate_first_starts_or_its_machine_is_booted_empties_no_window(
+    live: LiveNode, hours: Hours, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: float
+) -> None:
+    (tmp_path / "rules.yaml").write_text(RULE)
+    boot = tmp_path / "boot"
+    monkeypatch.setattr("proxy.app.memory._BOOT", boot)
+    setup = {"node_url": live.url, "rules": [str(tmp_path / "rules.yaml")], "ledger": tmp_path / "gate.db"}
+    for life in ("the first one", "another"):
+        boot.write_text(life)
+        hours.astray = wrong
+        async with running_gate(**setup) as gate:
+            if life == "the first one":
+                assert "result" in await gate.send(use_number(1))
+                live.mine(use_number(1))
+            else:
+                await looked(gate)
+                live.mine()  # until then its newest block is two days old, by the clock
+            await settled(gate, live)
+            assert refusal(await gate.send(use_number(2)))[0] == Code.RULE_REJECTED
+            hours.astray = 0.0  # the time service sets it
+            live.mine()
+            await settled(gate, live)
+            assert refusal(await gate.send(use_number(2)))[0] == Code.RULE_REJECTED
+            if life == "another":
+                hours.ahead += 11 * 60
+                live.mine()
+                await settled(gate, live)
+                assert "result" in await gate.send(use_number(2))  # nor did it stay for longer
 
 
 @pytest.mark.parametrize("jump", [15 * 60, -86_400, 86_400])

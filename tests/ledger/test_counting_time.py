@@ -32,13 +32,16 @@ class Machine:
         self.unix += seconds
         self.monotonic += seconds
 
-    def counting(self, kept: KeptTime | None = None, boot: str = "b", settled: float = 0.0) -> CountingTime:
+    def counting(
+        self, kept: KeptTime | None = None, boot: str = "b", settled: float = 0.0, *, follows: bool = False
+    ) -> CountingTime:
         return CountingTime(
             lambda: self.unix,
             lambda: self.monotonic,
             boot=boot,
             kept=kept,
             settled=settled,
+            follows=follows,
             told=self.told.append,
             followed=self.followed.append,
         )
@@ -115,6 +118,7 @@ def test_a_restart_goes_on_counting_where_the_process_before_was(jump: float) ->
     counting = machine.counting()
     machine.unix += jump
     before, kept = counting.now(), counting.kept
+    assert kept is not None
     machine.pass_(30)
     assert machine.counting(kept).now() == before + 30
     assert machine.told == [jump, jump]
@@ -229,6 +233,7 @@ def test_an_hour_without_a_jump_is_one_across_restarts_too_and_none_where_the_ma
         counting = machine.counting(counting.kept)
     assert counting.is_steady
     assert not machine.counting(counting.kept, boot="another").is_steady
+    assert counting.kept is not None
     assert not machine.counting(counting.kept._replace(steady_since=None)).is_steady
 
 
@@ -243,3 +248,111 @@ def test_a_jump_that_was_followed_before_a_restart_is_one_after_it() -> None:
     assert (counting.is_steady, after.is_steady) == (False, False)
     machine.pass_(1_800)
     assert (counting.is_steady, after.is_steady) == (True, True)
+
+
+@pytest.mark.parametrize("wrong", [2 * DAY, -DAY, QUARTER, -QUARTER])
+@pytest.mark.parametrize("has_come", [False, True])
+def test_a_clock_that_is_wrong_when_a_gate_first_starts_is_never_counted_by_once_a_block_was_shown(
+    wrong: float, has_come: bool
+) -> None:
+    machine = Machine()
+    true = machine.unix
+    machine.unix += wrong
+    counting = machine.counting(follows=True)
+    (counting.confirmed if has_come else counting.shown)(true - 3)
+    assert counting.now() == true - 3
+    machine.pass_(30)
+    counting.confirmed(true + 28)
+    assert counting.now() == true + 27
+    machine.unix -= wrong  # the time service sets it
+    counting.confirmed(true + 29)
+    assert counting.now() == machine.unix == true + 30
+    assert machine.told == [wrong + 3, 0.0]
+
+
+@pytest.mark.parametrize("wrong", [2 * DAY, -DAY])
+def test_what_was_counted_before_a_machine_was_booted_with_a_wrong_clock_leaves_no_window_by_that(wrong: float) -> None:
+    machine = Machine()
+    settled = machine.unix
+    machine.pass_(QUARTER)  # in which it is booted
+    true = machine.unix
+    machine.unix += wrong
+    counting = machine.counting(KeptTime("an earlier one", 1_699_000_000.0), settled=settled, follows=True)
+    assert counting.now() == settled
+    counting.shown(true - 2)
+    assert counting.now() == true - 2
+
+
+def test_a_right_clock_is_counted_by_as_soon_as_a_block_was_shown_and_nothing_is_told() -> None:
+    machine = Machine()
+    counting = machine.counting(settled=machine.unix - DAY, follows=True)
+    counting.shown(machine.unix - 12)
+    assert counting.now() == machine.unix
+    assert machine.told == []
+
+
+def test_a_chain_that_rests_when_a_gate_first_starts_is_counted_by_until_its_next_block() -> None:
+    """Whether it is that or the clock that stands wrong nobody can tell, and nothing may leave a window by a guess."""
+    machine = Machine()
+    counting = machine.counting(follows=True)
+    counting.shown(machine.unix - DAY)
+    machine.pass_(600)
+    assert counting.now() == machine.unix - DAY
+    counting.confirmed(machine.unix - 1)
+    assert counting.now() == machine.unix
+    assert machine.told == [DAY, 0.0]
+
+
+@pytest.mark.parametrize("wrong", [2 * DAY, -2 * DAY])
+def test_of_a_chain_that_rested_when_a_gate_first_started_with_a_wrong_clock_the_next_block_is_counted_by(
+    wrong: float,
+) -> None:
+    machine = Machine()
+    true = machine.unix
+    machine.unix += wrong
+    counting = machine.counting(follows=True)
+    counting.shown(true - DAY)
+    machine.pass_(600)
+    counting.confirmed(true + 600)
+    assert counting.now() == true + 600
+
+
+def test_a_time_that_no_block_was_there_to_judge_is_not_kept_for_the_next_process() -> None:
+    machine = Machine()
+    machine.unix += DAY
+    counting = machine.counting(follows=True)
+    assert counting.kept is None
+    counting.shown(machine.unix - DAY)
+    assert counting.kept is not None
+    assert counting.kept == machine.followed[-1]
+    machine.pass_(30)
+    again = machine.counting(counting.kept, follows=True)
+    again.shown(machine.unix - DAY - 30)  # it is known already: an old block says nothing
+    assert again.now() == machine.unix - DAY
+
+
+def test_a_node_that_catches_up_takes_the_time_that_is_counted_by_along() -> None:
+    machine = Machine()
+    counting = machine.counting(follows=True)
+    counting.shown(machine.unix - DAY)
+    again = machine.counting(counting.kept, follows=True)
+    for hours in (20, 10, 1):
+        machine.pass_(5)
+        again.confirmed(machine.unix - hours * 3_600)
+        assert again.now() == machine.unix - hours * 3_600
+    again.confirmed(machine.unix)
+    assert again.now() == machine.unix
+
+
+@pytest.mark.parametrize("wrong", [0.0, DAY])
+def test_of_several_chains_the_one_that_is_furthest_is_counted_by_and_a_clock_that_any_agrees_with(
+    wrong: float,
+) -> None:
+    """One of them rests, or has a time of its own. What the other missed is counted before its next block comes."""
+    machine = Machine()
+    true = machine.unix
+    machine.unix += wrong
+    counting = machine.counting(follows=True)
+    for block_time in (true - 30 * DAY, true, true - 30 * DAY):
+        counting.shown(block_time)
+    assert counting.now() == true

@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from proxy.chain import reader as reader_module
 from proxy.chain.exact import ExactReading, Tokens
@@ -111,7 +111,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _begin(self) -> None:
         """A life of the gate, from what the disk has."""
-        self.counting = CountingTime(self.clock, self.monotonic, boot="this one", kept=self.kept_time)
+        self.counting = CountingTime(
+            self.clock, self.monotonic, boot="this one", kept=self.kept_time, follows=self.has_node
+        )
         self.registry, self.rules = Registry(), RuleCounts(self.counting.of)
         self.rules.restore(RuleRows(buckets=tuple(self.disk.buckets.values())))
         self.ledger = MemoryLedger(self.rules, sessions=self.registry)
@@ -501,6 +503,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.bundler_silent, self.chain.silent, self.chain.shows_claims = bundler, node, claims
         self.chain.behind, self.read_ahead = behind, read_ahead
 
+    @initialize(seconds=st.sampled_from([0.0, -1_000.0, 900.0, 40 * 86_400.0]))
+    def start_first_by_a_clock_that_is_wrong(self, seconds: float) -> None:
+        if self.has_node:  # without one there is nobody to tell
+            self.set_the_clock(seconds)
+            self._begin()
+
     @rule(seconds=st.sampled_from([0.0, -86_400.0, -60.0, 900.0, 86_400.0]))
     def set_the_clock(self, seconds: float) -> None:
         self.astray = seconds
@@ -564,7 +572,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(keeps_notes=st.booleans())
     def crash(self, keeps_notes: bool) -> None:
         self.disk.crash(keeps_notes=keeps_notes)
-        self.kept_time = self.counting.kept
+        self.kept_time = self.counting.kept or self.kept_time
         self.unanswered.clear()
         self._begin()
 

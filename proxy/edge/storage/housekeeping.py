@@ -102,8 +102,9 @@ async def save_counts(counts: RuleCounts, counting: CountingTime, store: Store) 
     try:
         while True:
             counting.now()
-            if kept is None or abs(counting.kept.offset - kept.offset) > _WORTH_KEEPING:
-                kept = counting.kept
+            now = counting.kept
+            if now is not None and (kept is None or abs(now.offset - kept.offset) > _WORTH_KEEPING):
+                kept = now
                 store.note_time(kept)
             await asyncio.sleep(_SAVE_SECONDS)
             store.note(Outcome(rules=counts.take_unsaved()))
