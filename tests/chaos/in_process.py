@@ -289,7 +289,9 @@ class GateInProcess:
         for known in disk.sessions.values():
             registry.put(known)
         settled = 0 if disk.cursor is None else disk.cursor.timestamp
-        self._counting = CountingTime(time.time, time.monotonic, boot="this one", kept=self._kept_time, settled=settled)
+        self._counting = CountingTime(
+            time.time, time.monotonic, boot="this one", kept=self._kept_time, settled=settled, follows=True
+        )
         counts = RuleCounts(self._counting.of)
         counts.restore(RuleRows(buckets=tuple(disk.buckets.values())))
         shared = Shared(
@@ -314,7 +316,7 @@ class GateInProcess:
     async def kill(self) -> None:
         """Nothing of it goes on, and what it has not written is lost."""
         self._in_use.is_dead = self._bundler.is_gone = True
-        self._kept_time = self._counting.kept
+        self._kept_time = self._counting.kept or self._kept_time
         while left := asyncio.all_tasks() - {asyncio.current_task(), *self._bundler.sending}:
             for task in left:
                 task.cancel()

@@ -125,6 +125,7 @@ class Story:
 
     async def tell(self) -> None:
         self.world.grant(GRANTS)
+        self.day.astray = self.random.choice(ASTRAY)  # when the gate first starts too
         for index in range(LIVES):
             await self.life(GRANTS[index * len(GRANTS) // LIVES])
         self.world.be_quiet()
