@@ -12,11 +12,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from math import inf
 from random import Random
 from typing import Any
 
 import pytest
 
+from proxy.admission.in_time import seconds_in_all
 from proxy.app import chain as app_chain
 from proxy.app import settling as app_settling
 from proxy.app.chain import BuiltChain, Shared, build_chain
@@ -56,6 +58,8 @@ _WAITS = (0.0001, 0.0002, 0.0005, 0.0005, 0.001, 0.001, 0.003, 0.008, 0.02)
 _COMMITS = (0.0005, 0.002, 0.005, 0.02)
 _IDLE_SECONDS = 0.02
 _MOST_PATIENT = 2
+IN_TIME = seconds_in_all(5.0) + 3.0 + 0.1
+"""Seconds for all that a send may wait for, one after the other: what it asks, the ledger, this bundler."""
 _CONTEXT = RequestContext("local", "anonymous", "127.0.0.1")
 
 
@@ -175,10 +179,11 @@ def _is_patient(outcome: Outcome) -> bool:
 
 @dataclass
 class NodeInProcess:
-    """See `proxy.chain.asking.Asking`."""
+    """See `proxy.chain.asking.Asking`. Its answers take so many seconds more; with `inf` there are none."""
 
     world: ChainWorld
     random: Random
+    seconds: float = 0.0
 
     async def one(self, question: Question) -> Response:
         (answer,) = await self.many([question])
@@ -186,6 +191,8 @@ class NodeInProcess:
 
     async def many(self, questions: Sequence[Question]) -> Sequence[Response]:
         await asyncio.sleep(self.random.choice(_WAITS))
+        if self.seconds:
+            await (asyncio.Event().wait() if self.seconds == inf else asyncio.sleep(self.seconds))
         if self.world.live.refuses:
             raise NotAsked("not now")
         told = [self.world.live.answered(question.method, question.params) for question in questions]
@@ -268,6 +275,10 @@ class GateInProcess:
         self._rules = open_rules(config, self._metrics)
         self._kept_time: KeptTime | None = None
         self._built: BuiltChain | None = None
+        self.longest = 0.0
+        """Seconds that anybody has waited for an answer."""
+        self.node_seconds = 0.0
+        """How much longer the node of the next life takes for each answer."""
 
         @asynccontextmanager
         async def upstream(*_wanted: object, **_how: object) -> AsyncIterator[BundlerInProcess]:
@@ -275,7 +286,7 @@ class GateInProcess:
 
         def node(_urls: object, *, choice: object, **how: Any) -> Node:
             assert choice is not None
-            return Node(NodeInProcess(world, random), **how)
+            return Node(NodeInProcess(world, random, self.node_seconds), **how)
 
         patch.setattr(app_chain, "_upstream", upstream)
         patch.setattr(app_settling, "Node", node)
@@ -325,9 +336,15 @@ class GateInProcess:
 
     async def send(self, op: UserOperation) -> dict[str, Any]:
         """Its answer."""
+        return await self.ask("eth_sendUserOperation", [print_user_operation(op), print_checksummed(V07.address)])
+
+    async def ask(self, method: str, params: list[object]) -> dict[str, Any]:
+        """The answer to any request."""
         assert self._built is not None
-        params: list[object] = [print_user_operation(op), print_checksummed(V07.address)]
-        answer = await self._built.served.gate.answer(Request("1", "eth_sendUserOperation", params), _CONTEXT)
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        answer = await self._built.served.gate.answer(Request("1", method, params), _CONTEXT)
+        self.longest = max(self.longest, clock() - began)
         assert answer is not None
         said: dict[str, Any] = json.loads(answer.body)
         return said

@@ -26,7 +26,7 @@ from tests.admission.builders import key_of, known
 from tests.bypass_list.desk import CHAIN_ID, reading
 from tests.chaos.chain_world import ChainWorld
 from tests.chaos.gates import so_many_a_day
-from tests.chaos.in_process import GateInProcess, TimeOfDay
+from tests.chaos.in_process import IN_TIME, GateInProcess, TimeOfDay
 from tests.chaos.test_crash_loop_with_node import (
     ASTRAY,
     BY_CHAIN,
@@ -177,6 +177,7 @@ def test_nothing_is_lost_doubled_or_overspent_over_many_short_lives(
         loop.close()
         monkeypatch.undo()
     assert world.faults == []
+    assert gate.longest <= IN_TIME
     assert {name: world.used(name) for name in LIMITS} == LIMITS
     assert (world.reorganised > LIVES, world.came_back > LIVES) == (True, True)
     for grant in BY_CHAIN:
