@@ -23,6 +23,8 @@ from itertools import count, islice
 from types import coroutine
 from typing import Any, Final, TypeVar
 
+from proxy.edge.http.http_log import HTTP_LOG
+
 _T = TypeVar("_T")
 
 TURN_SECONDS: Final = 0.002
@@ -159,9 +161,10 @@ class HouseholdTurns:
                 heappush(self._line, (held.spent, next(self._numbers), held))
                 continue
             self._least = spent
-            goes_round = self._let_begin(held.standing.popleft())
-            if held.standing:
+            standing = held.standing.popleft()
+            if held.standing:  # before anything of it begins, which may have more of it stand in line
                 heappush(self._line, (held.spent, next(self._numbers), held))
+            goes_round = self._let_begin(standing)
             if goes_round or self._worked > TURN_SECONDS:
                 self._worked = 0.0
                 self._go_round()
@@ -173,7 +176,10 @@ class HouseholdTurns:
     def _let_begin(standing: _Standing) -> bool:
         """Whether it is done in the next turn of the loop, and not by now."""
         if not isinstance(standing, asyncio.Future):
-            standing()
+            try:
+                standing()
+            except Exception:  # a promise of ours is broken: it costs this one, and nobody else his turn
+                HTTP_LOG.exception("what stood in line could not begin")
             return False
         if standing.done():  # given up
             return False

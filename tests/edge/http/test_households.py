@@ -130,3 +130,36 @@ async def test_what_waits_of_a_batch_has_no_task() -> None:
         assert len(asyncio.all_tasks()) - before <= 20 * 9
         gate.open.set()
         await until(lambda: len(gate.asked) == 20 * 40)
+
+
+def _break_promise() -> None:
+    raise RuntimeError("a promise is broken")
+
+
+async def test_a_fault_in_what_stood_in_line_costs_nobody_else_his_turn() -> None:
+    turns, served = HouseholdTurns(4, clock=lambda: 0.0), list[str]()
+
+    def begin_again() -> None:
+        turns.begin("one", lambda: served.append("begun in its own turn"))
+
+    turns.charge("one", 1.0)
+    assert turns.is_due
+    turns.begin("one", _break_promise)
+    turns.begin("one", begin_again)
+    turns.begin("one", lambda: served.append("the last"))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (sorted(served), turns.is_due) == (["begun in its own turn", "the last"], False)
+
+
+async def test_what_begins_in_the_turn_of_the_only_one_in_line_has_its_own_turn_after_it() -> None:
+    turns, served = HouseholdTurns(4, clock=lambda: 0.0), list[str]()
+    turns.charge("one", 1.0)
+    turns.begin("one", lambda: turns.begin("one", lambda: served.append("its own")))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    turns.charge("one", 1.0)
+    turns.begin("one", lambda: served.append("later"))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (served, turns.is_due) == (["its own", "later"], False)
