@@ -90,7 +90,7 @@ class Rechecks:
             self._look_in(pause, block, user_op_hash, times + 1)
 
     async def _bring_back(self, block: BlockName, user_op_hash: Hash32, times: int) -> None:
-        names = self._settlement.remembered.shown_in(block)
+        names = self._settlement.remembered.shown_in(block.number, block.hash)
         try:
             await self._settlement.bring_back(names)
         except StateUnavailable as error:

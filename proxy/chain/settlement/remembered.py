@@ -111,12 +111,12 @@ class Remembered:
         later = self._blocks[bisect_right(self._blocks, block) :]
         return tuple(name for number in reversed(later) for name in reversed(self._by_block[number]))
 
-    def shown_in(self, block: BlockName) -> tuple[HoldName, ...]:
-        """What ended by the word of just this block."""
-        names = self._by_block.get(block.number, {})
-        return tuple(name for name in names if self._ended[name].block_hash == block.hash)
+    def shown_in(self, number: int, block_hash: Hash32 | None) -> tuple[HoldName, ...]:
+        """What ended by the word of just this block; `None`: of one that was not named by its hash."""
+        names = self._by_block.get(number, {})
+        return tuple(name for name in names if self._ended[name].block_hash == block_hash)
 
     def shown_beside(self, block: BlockName) -> tuple[HoldName, ...]:
-        """What ended by the word of another block of the same number."""
+        """What ended by the word of another block of the same number, or of one that was not named by its hash."""
         names = self._by_block.get(block.number, {})
-        return tuple(name for name in names if self._ended[name].block_hash not in (None, block.hash))
+        return tuple(name for name in names if self._ended[name].block_hash != block.hash)

@@ -251,10 +251,10 @@ class Taker:
     ) -> OutcomeDraft:
         """A question may have shown the operation in another block: that is of no chain which has it here."""
         settlement = self._settlement
-        if before.block is None or before.block_hash is None or before.block_hash == event.block.hash:
+        if before.block is None or before.block_hash == event.block.hash:
             return draft
         await settlement.close(draft)  # its sums go to disk before those that are made now
-        await settlement.bring_back(settlement.remembered.shown_in(BlockName(before.block, before.block_hash)))
+        await settlement.bring_back(settlement.remembered.shown_in(before.block, before.block_hash))
         return OutcomeDraft()
 
     def _tell(self, draft: OutcomeDraft, event: SessionTold) -> None:

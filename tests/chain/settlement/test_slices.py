@@ -862,6 +862,26 @@ async def test_what_a_question_showed_in_a_block_that_the_chain_has_left_counts_
     assert (scene.ledger.in_flight(USES), by_rule(scene), len(scene.settlement)) == (1, 1, 1)
 
 
+@pytest.mark.parametrize("mined_at", [11, 13, None])
+async def test_a_receipt_that_names_no_hash_holds_no_longer_than_until_the_block_of_its_number_is_settled(
+    mined_at: int | None,
+) -> None:
+    scene = with_node()
+    op = scene.reserved(counted(1))
+    await scene.settlement.hold(op)
+    await scene.settlement.follow(op, Stage.UNKNOWN)
+    await scene.tell(10)
+    await scene.settlement.found(replace(mined_in(op, 13), block_hash=None))
+    assert (scene.ledger.in_flight(USES), by_rule(scene), len(scene.settlement)) == (0, 1, 0)
+    for number in (11, 12, 13):
+        await scene.tell(number, *([mined(op.user_op_hash, number, nonce=1)] if number == mined_at else []))
+    is_mined = mined_at is not None
+    assert (scene.ledger.in_flight(USES), by_rule(scene), len(scene.settlement)) == (not is_mined, 1, not is_mined)
+    ended = scene.settlement.remembered.mined(op.user_op_hash)
+    assert (ended is None) == (not is_mined)
+    assert ended is None or (ended.block, ended.block_hash) == (mined_at, block(mined_at or 0).hash)
+
+
 class SlowShelf(Shelf):
     """Its answers are of when it was asked, and come when `goes_on` is set."""
 
