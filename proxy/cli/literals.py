@@ -26,7 +26,8 @@ _ROW: Final = re.compile(r"(?:[0-9]+\t)?(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)\t(?:ad
 """A member as explorers list it: number, name, type, value."""
 _HEADING: Final = re.compile(r"#?[ \t]*name[ \t]+type[ \t]+(?:data|value)\s*\Z", re.IGNORECASE)
 _TOKEN: Final = re.compile(
-    r"""(?>\s+|//[^\n]*|/\*(?:[^*]|\*(?!/))*+\*/)*+(?:
+    # nothing in what is taken whole goes back over itself: before Python 3.11.5 that is matched wrongly
+    r"""(?>\s++|//[^\n]*+|/\*[^*]*+\*++(?:[^/*][^*]*+\*++)*+/)*+(?:
         (?P<code>\[(?:(?:Async|Generator|AsyncGenerator)?Function|class|Getter|Setter|Circular|Symbol)\b[^\]\n]*\])
       | (?:<ref[ ]\*[0-9]+>[ ]|\[[A-Z]\w*:[ ]null[ ]prototype\][ ])?(?P<mark>=>|[{}\[\]():,=])
       | (?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`)

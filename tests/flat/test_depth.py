@@ -4,7 +4,7 @@ from its first byte to its answer, through listener, verdict, ledger, disk, bund
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ from tests.running_gate import HonestBundler, settings, submission
 from tests.session.builders import USAGE, enabled, transfer
 
 MANY = 5_000
-MORE = 1.1
-SENDS = 7
+MORE = 1.25
+"""A send that stands in line takes a seventh more than one that does not; a step for each in flight would double it."""
+SENDS = 9
 LEAST = 3_000
 """Steps that a verdict takes at least: less, and it was not looked at."""
 KEY, STATE = key_of(BUSY), enabled(BUSY)
@@ -43,6 +44,12 @@ def in_one_session(_number: int) -> SessionKey:
 def in_many_sessions(number: int) -> SessionKey:
     own = number.to_bytes(32, "big")
     return SessionKey(KEY.chain_id, KEY.module, Address(own[12:]), Hash32(own))
+
+
+def least_steps(looks: Sequence[Pieces]) -> int:
+    """What the cheapest of these sends took, all pieces together: one that stood in line is done by another piece than
+    one that did not. What else a gate does now and then, more of it on a slow machine, is not beside all of them."""
+    return min(sum(piece.steps for piece in each.most.values()) for each in looks)
 
 
 @pytest.fixture
@@ -110,8 +117,6 @@ async def test_a_send_takes_no_more_with_thousands_in_flight(
         await looked_at()  # as above
         many = await looked_at()
         assert len(settlement) >= MANY
-    # what else a gate does now and then, more of it on a slow machine, is not in all of them
-    names = set.intersection(*(set(each.most) for each in (*few, *many)))
-    before, after = (sum(min(each.most[name].steps for each in looks) for name in names) for looks in (few, many))
+    before, after = least_steps(few), least_steps(many)
     assert before > LEAST
     assert before / MORE <= after <= before * MORE
