@@ -82,6 +82,8 @@ chains:
     {node}
 rules: [{rules}]
 log: {{level: warning, operations: none}}
+# one session has ten thousand parked, and what a fast gate passes on before it is mined beside them
+limits: {{in_flight_per_session: 100000, in_flight_per_account: 100000}}
 """
 
 

@@ -37,6 +37,11 @@ _FIXED: Final = {
 }
 
 
+_MOST_IN_BLOCK: Final = 2_500
+"""Operations; what is left over is in another block at once. No chain's gas has room for as many, and the logs of some
+thousands more are no answer that a gate takes."""
+
+
 class World:
     """What one upstream knows: operations by nonce, what was sent, what is mined."""
 
@@ -66,7 +71,8 @@ class World:
         ready = []
         while self.pending and self.pending[0][0] <= due:
             ready.append(self.pending.popleft()[1])
-        self.chain.mine(ready, int(time.time()))
+        for start in range(0, len(ready) or 1, _MOST_IN_BLOCK):
+            self.chain.mine(ready[start : start + _MOST_IN_BLOCK], int(time.time()))
 
     def counts(self) -> bytes:
         return orjson.dumps(
