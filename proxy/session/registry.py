@@ -6,11 +6,10 @@ module, account and permission id together, because any account may hold the sam
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final
 
 from proxy.session.awaited import AwaitedChanges
 from proxy.session.changes import Changes, SessionChange, make_change
@@ -18,6 +17,7 @@ from proxy.session.counters import Charge, HoldName, SessionKey
 from proxy.session.declarations import Declarations
 from proxy.session.declared import DECLARED_POLICY
 from proxy.session.directory import Directory, StandsSince
+from proxy.session.former_signers import FormerSigners, Signer
 from proxy.session.freezes import Freezes
 from proxy.session.granted import is_granted
 from proxy.session.known import KnownSession, Source, Status, after_change, read_since, source_of
@@ -28,22 +28,12 @@ from proxy.userop.acts import SessionsCleared, Unreadable
 from proxy.userop.declared_acts import DeclaredGrant
 from proxy.userop.primitives import Address, Hash32
 
-_FORMER_SIGNERS: Final = 4_096
-"""Of so many removed sessions it is remembered who signed for them."""
-
 _FORGOTTEN_AT_ONCE: Final = 500
 
 _MOST_ASKED: Final = 4
 """Of so many operations it is worth asking what became of them before a session is judged."""
 
-__all__ = ["KnownSession", "Registry", "Signer", "Source", "Status"]
-
-
-class Signer(NamedTuple):
-    """Who signs for a session: the contract that checks, and how it is set up for the session."""
-
-    validator: Address
-    init_data: bytes
+__all__ = ["KnownSession", "Registry", "Source", "Status"]
 
 
 class Registry:
@@ -57,7 +47,7 @@ class Registry:
         """The session, or `None` when it was never heard of. The shelf's own, as each operation asks several times."""
         self.directory = Directory()
         self._mined_at: dict[SessionKey, int] = {}
-        self._former_signers: OrderedDict[SessionKey, Signer] = OrderedDict()
+        self._former_signers = FormerSigners()
         self._awaited = AwaitedChanges()
         self._revisions: dict[SessionKey, int] = {}  # of those that changed since the start
 
@@ -82,8 +72,8 @@ class Registry:
     def put(self, session: KnownSession) -> None:
         """Know this session from now on, in place of what was known of it."""
         key = session.key
-        if session.status is Status.REMOVED:
-            self._remember_signer(key)
+        if session.status is Status.REMOVED and (signer := self.signer_of(key)) is not None:
+            self._former_signers.remember(key, signer)
         self.revise(key)
         before = self._sessions.standing_of(key)
         if session.since is None:
@@ -105,14 +95,6 @@ class Registry:
         if known is not None and known.state is not None and known.state.session_validator is not None:
             return Signer(known.state.session_validator, known.state.session_validator_init_data)
         return self._former_signers.get(key)
-
-    def _remember_signer(self, key: SessionKey) -> None:
-        # the module forgets the key of a session that is removed; ops want to know whether its holder still tries
-        if (signer := self.signer_of(key)) is None:
-            return
-        self._former_signers[key] = signer
-        if len(self._former_signers) > _FORMER_SIGNERS:
-            self._former_signers.popitem(last=False)
 
     def revision(self, key: SessionKey) -> int:
         """Grows whenever something changes of what is known of the session, or of what was used of its declaration."""
