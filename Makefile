@@ -10,7 +10,8 @@ ONCE ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help new-enough setup node-packages test test-clocks lint format demo differential bench soak weather loop-watch attack fuzz-cost fuzz audit sbom clean
+.PHONY: help new-enough setup node-packages test test-clocks lint format demo walk differential bench soak long-search weather loop-watch \
+	crash-loop attack fuzz-cost fuzz audit sbom clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -36,12 +36,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--quick", action="store_true", default=quick, help="two minutes; also QUICK=1")
     parser.add_argument("--out", type=Path, help="where bench.json and bench.svg go; README shows those of whole runs")
     parser.add_argument("--keep", action="store_true", help="write to ratio.json what CI holds the gate against")
-    parser.add_argument("--operations", type=int, help="prepared for one gate; more where it is faster")
     parser.add_argument("--sessions", type=int, default=SESSIONS, help="known to the gate, for what each weighs")
     options = parser.parse_args(arguments)
     plan = QUICK if options.quick else Plan()
-    if options.operations is not None:
-        plan = Plan(**{**vars(plan), "operations": options.operations})
     with tempfile.TemporaryDirectory(prefix="sessiongate-bench-") as folder:
         report, faults = measured(Path(folder), plan)
         print_report(report)

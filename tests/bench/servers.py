@@ -297,7 +297,13 @@ PARTS: Final[Mapping[str, GateKind]] = {
 
 
 def stack_of_servers(
-    stack: ExitStack, folder: Path, known: Path, names: Collection[str] = (*YARDSTICKS, *GATES), **options: float
+    stack: ExitStack,
+    folder: Path,
+    known: Path,
+    names: Collection[str] = (*YARDSTICKS, *GATES),
+    *,
+    poll: float = 0.5,
+    **options: float,
 ) -> dict[str, Server]:
     """Several at once. Yardsticks share an upstream; each gate has one of its own, on a chain of its own.
 
@@ -310,5 +316,5 @@ def stack_of_servers(
             servers[name] = stack.enter_context(YARDSTICKS[name](folder, shared))
         else:
             own = stack.enter_context(upstream(folder, known, **options))
-            servers[name] = stack.enter_context(gate(folder, own, name, GATES[name]))
+            servers[name] = stack.enter_context(gate(folder, own, name, GATES[name], poll=poll))
     return servers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -16,24 +17,26 @@ from proxy.chain.blocks.header import covers, parse_header
 from proxy.chain.logs import LogReader
 from proxy.edge.storage.store import Store
 from proxy.session.addresses import SESSION_MODULES
-from tests.bench.corpus import KINDS, recorded_methods, write_corpus
+from tests.bench import scenes
+from tests.bench.corpus import KINDS, Corpus, recorded_methods, write_corpus
 from tests.bench.decision import decision_parts
 from tests.bench.fake_chain import FakeChain
 from tests.bench.fixed_rate import percentile
 from tests.bench.ledger import CALLERS, rates, weigh
 from tests.bench.load import Figures
-from tests.bench.measure import Measured, check_all_arrived, check_all_went_through, middle
+from tests.bench.measure import Measured, check_all_arrived, check_all_went_through, middle, taken
 from tests.bench.operations import ENTRY_POINT, distinct_uses
 from tests.bench.packs import STAGES, packs_cost, shapes
 from tests.bench.policies import operation_costs, policy_costs, signature_costs
 from tests.bench.report import UNTOLD, WHOLE, Report, packs_ratio, plot, ratios, told_share, write_kept
 from tests.bench.rules import KINDS as RULE_KINDS
 from tests.bench.rules import crowd_cost, facts_cost, rule_costs
-from tests.bench.scenes import Plan, by_depth, by_known, few_rounds
-from tests.bench.servers import GATES, YARDSTICKS
+from tests.bench.scenes import QUICK, Plan, by_depth, by_known, few_rounds
+from tests.bench.servers import GATES, YARDSTICKS, Server
 from tests.bench.start import start, write_ledger
 from tests.bench.told import Clocked, cost_between, told_in_place
 from tests.bench.upstream import World, read_known
+from tests.e2e.children import Child
 
 _IS_ENABLED = "adbc532f"  # isPermissionEnabled(bytes32,address)
 FIGURES = Figures(per_second=10, p50=1, p99=2, p999=3, requests=4, failed=0)
@@ -50,6 +53,54 @@ MEASURED = Measured(
     asked=7,
     requests=8,
 )
+
+
+_FASTER = {"enable": 600, "estimate": 10_000, "receipt": 40_000, "mix": 12_000}
+"""Requests a second of a gate half as fast again as it is; of the rest 6,500."""
+
+
+@pytest.mark.parametrize("plan", [QUICK, Plan()], ids=["quick", "whole"])
+def test_a_faster_gate_runs_out_of_nothing_that_is_laid_out_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, plan: Plan
+) -> None:
+    def laid_out_only(_folder: Path, amounts: dict[str, int], **_: object) -> Corpus:
+        return Corpus(tmp_path, bodies={kind: [b""] * amount for kind, amount in amounts.items()})
+
+    def at_full_speed(
+        server: Server,
+        corpus: Corpus,
+        _folder: Path,
+        *,
+        kind: str = "use",
+        connections: int = 32,
+        seconds: float = 1,
+        rate: float | None = None,
+        **_: bool,
+    ) -> Measured:
+        a_second = _FASTER.get(kind, 6_500) if rate is None else rate
+        amount = round(seconds * a_second)
+        assert len(taken(server, corpus, kind, amount)) == amount
+        server.taken[kind] = server.taken.get(kind, 0) + amount + 2 * connections
+        return replace(MEASURED, per_second=a_second)
+
+    def servers(_stack: object, _folder: Path, _known: Path, names: tuple[str, ...] = (), **_: float) -> object:
+        running = subprocess.Popen(["true"])
+        running.wait()
+        child = Child("none", running, tmp_path)
+        return {name: Server(name, "", "", child, remembers=name in GATES) for name in names or (*YARDSTICKS, *GATES)}
+
+    monkeypatch.setattr(scenes, "write_corpus", laid_out_only)
+    monkeypatch.setattr(scenes, "measure", at_full_speed)
+    monkeypatch.setattr(scenes, "stack_of_servers", servers)
+    monkeypatch.setattr(scenes, "grant", lambda *_: None)
+    monkeypatch.setattr(scenes, "drive_at", lambda *_, **__: FIGURES)
+    faults: list[str] = []
+    _, halves, kinds, connections = scenes.side_by_side(tmp_path, plan, faults)
+    assert faults == []
+    assert list(kinds) == list(KINDS)
+    assert list(connections) == ["1", "32", "256"]
+    assert set(halves) == set(scenes.AT_HALF)
+    assert len(scenes.sustained(tmp_path, plan)) == 1 + plan.slices
 
 
 def test_every_operation_reaches_the_upstream_through_every_server_and_is_mined_and_settled(
@@ -278,7 +329,7 @@ def test_a_gate_that_clocks_what_tells_ops_counts_what_it_judged(
     program: Callable[[str, str], str], tmp_path: Path
 ) -> None:
     program("wrk", "wrk")
-    found = told_in_place(tmp_path, Plan(seconds=1, rounds=1, operations=12_000, apart_seconds=1, block=0.2, age=0.2))
+    found = told_in_place(tmp_path, Plan(seconds=1, rounds=1, apart_seconds=1, block=0.2, age=0.2))
     assert found.judging != 0  # clocked less what clocking takes: of one second on a busy machine it may come out below
     assert found.handing_over > 0
     assert found.lean > 0

@@ -1,6 +1,6 @@
 """What metrics, audit and events take of the process that judges, beside what the lean proxy that recovers takes.
 
-python -m tests.bench.told [--seconds N] [--operations N]
+python -m tests.bench.told [--seconds N]
 
 A gate with them and one without differ by less than two lives of one gate do. So each call that tells ops is clocked
 where it is, in a gate under load, where what it needs is as far away as it is then: in a loop by itself the same calls
@@ -19,11 +19,11 @@ from statistics import median
 from typing import Final, NamedTuple
 
 from tests.bench.corpus import write_corpus
-from tests.bench.measure import grant, measure, until
+from tests.bench.measure import grant, laid_out, measure, until
 from tests.bench.scenes import WARM_UP_SECONDS, Plan
 from tests.bench.servers import GateKind, gate, lean_recover, upstream
 
-PLAN: Final = Plan(seconds=18, rounds=3, operations=120_000, apart_seconds=2)
+PLAN: Final = Plan(seconds=18, rounds=3, apart_seconds=2)
 
 
 class Clocked(NamedTuple):
@@ -74,7 +74,7 @@ def read_clocks(path: Path) -> Clocked:
 
 def told_in_place(folder: Path, plan: Plan) -> ToldCost:
     """Medians of `plan.rounds`, in all `plan.seconds` of load, with the lean proxy between them."""
-    corpus = write_corpus(folder, {"use": plan.operations}, name="told")
+    corpus = write_corpus(folder, {"use": laid_out(WARM_UP_SECONDS + plan.seconds)}, name="told")
     clocks = folder / "clocks"
     clocks.touch()
     options = {"block": plan.block, "age": plan.age}
@@ -108,9 +108,8 @@ def print_told(told: ToldCost) -> None:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.told", description=__doc__)
     parser.add_argument("--seconds", type=float, default=PLAN.seconds)
-    parser.add_argument("--operations", type=int, default=PLAN.operations)
     options = parser.parse_args(arguments)
-    plan = replace(PLAN, seconds=options.seconds, operations=options.operations)
+    plan = replace(PLAN, seconds=options.seconds)
     with tempfile.TemporaryDirectory(prefix="sessiongate-told-") as folder:
         print_told(told_in_place(Path(folder), plan))
     return 0
