@@ -116,6 +116,36 @@ async def test_who_has_stopped_talking_still_hears_every_answer(requests: int) -
     assert gate.turned_away == []
 
 
+@pytest.mark.parametrize("by_task", [False, True])
+async def test_who_sends_many_at_once_and_stops_talking_hears_every_answer(by_task: bool) -> None:
+    """Also where the end comes between an answer and the next request, which is there already."""
+    gate = EchoGate()
+    async with listener(gate, by_task=by_task, linger_seconds=0.05) as line:
+        peer = await line.peer()
+        peer.writer.write(b"".join(call(number) for number in range(200)))
+        peer.writer.write_eof()
+        assert [json.loads((await peer.hear())[2])["id"] for _ in range(200)] == list(range(200))
+        assert await peer.ended()
+    assert gate.turned_away == []
+    assert gate.in_flight == 0
+
+
+async def test_each_request_of_who_has_stopped_talking_is_what_its_own_head_says() -> None:
+    gate = EchoGate()
+    gate.open.clear()
+    said = [post(), SERVED["an unknown path"], post(fields=b"Content-Type: text/plain\r\n"), post(), chunked(CALL)]
+    async with listener(gate, linger_seconds=0.05) as line:
+        peer = await line.peer(b"".join(said))
+        peer.writer.write_eof()
+        await gate.entered.wait()
+        gate.open.set()
+        heard = [json.loads((await peer.hear())[2]) for _ in said]
+        assert await peer.ended()
+    assert ["result" in each for each in heard] == [True, False, False, True, True]
+    assert len(gate.asked) == 3
+    assert gate.in_flight == 0
+
+
 @pytest.mark.parametrize(("said", "told"), [(HEAD[:30], b" 400 "), (HEAD, b"broken off"), (HEAD + CALL[:9], b"broken")])
 async def test_who_stops_in_the_middle_is_told_so(said: bytes, told: bytes) -> None:
     gate = EchoGate()

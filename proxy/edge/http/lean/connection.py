@@ -103,7 +103,7 @@ class Connection(Paying):
             case ConnectionPhase.SERVING:
                 return True
             case ConnectionPhase.HEAD | ConnectionPhase.BODY if self._reader.head is not None or self._reader.buffered:
-                self._no_more(HTTPStatus.BAD_REQUEST, "request broken off")
+                self._go_on()  # the next request may be whole, and its turn still to come
                 return True
         return self.phase is ConnectionPhase.LEAVING and self._call is not None
 
@@ -303,6 +303,7 @@ class Connection(Paying):
 
     def _next(self) -> None:
         """The answer is out: on to the next request, a turn of the loop later if it is there already."""
+        self._call = None  # the next request is what its own head says
         buffered = self._reader.buffered
         if buffered or self.held or self._paused_reading:
             self._measure()
