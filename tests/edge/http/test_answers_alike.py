@@ -74,6 +74,8 @@ async def test_a_body_whose_chunks_cannot_be_read_is_refused(name: str) -> None:
     assert gate.asked == []
     assert gate.turned_away == [("soneium", "anonymous", "invalid")]
     assert gate.in_flight == 0
+    (status, _, _), gate = await _told(Transport.AIOHTTP, BAD_CHUNKS[name] + post())
+    assert (status, gate.asked, gate.in_flight) == (400, [], 0)  # of what came in one piece it has not seen the head
 
 
 _TOO_LONG = "body of more than 2048 bytes; at most 2048 are read"

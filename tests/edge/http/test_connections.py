@@ -1,4 +1,8 @@
-"""Callers who are slow, silent, gone or too many take nothing from the others; answers come in the order asked."""
+"""Callers who are slow, silent, gone or too many take nothing from the others; answers come in the order asked.
+
+What is said of the lean listener alone is more than aiohttp does: that one gives a head no time, leaves who has stopped
+talking, and hangs up without a word where all are busy or it stops.
+"""
 
 from __future__ import annotations
 
@@ -31,25 +35,28 @@ def call(number: int, method: str = "echo", *params: object) -> bytes:
 # --- in order
 
 
-async def test_requests_sent_at_once_are_answered_in_order() -> None:
+@pytest.mark.parametrize("transport", Transport)
+async def test_requests_sent_at_once_are_answered_in_order(transport: Transport) -> None:
     gate = EchoGate()
-    async with listener(gate) as line:
+    async with listener(gate, transport) as line:
         peer = await line.peer(b"".join(call(number) for number in range(50)))
         assert [json.loads((await peer.hear())[2])["id"] for _ in range(50)] == list(range(50))
 
 
-async def test_answers_of_every_kind_keep_their_order() -> None:
+@pytest.mark.parametrize("transport", Transport)
+async def test_answers_of_every_kind_keep_their_order(transport: Transport) -> None:
     gate = EchoGate()
     look = SERVED["a look at nothing"]
-    async with listener(gate) as line:
+    async with listener(gate, transport) as line:
         peer = await line.peer(call(1) + look + chunked(CALL) + look + call(2) + SERVED["no JSON"])
         assert [(await peer.hear())[0] for _ in range(6)] == [200, 404, 200, 404, 200, 200]
 
 
-async def test_a_request_waits_for_the_answer_to_the_one_before() -> None:
+@pytest.mark.parametrize("transport", Transport)
+async def test_a_request_waits_for_the_answer_to_the_one_before(transport: Transport) -> None:
     gate = EchoGate()
     gate.open.clear()
-    async with listener(gate) as line:
+    async with listener(gate, transport) as line:
         peer = await line.peer(call(1) + call(2))
         await gate.entered.wait()
         other = await line.peer(call(3))
@@ -61,10 +68,11 @@ async def test_a_request_waits_for_the_answer_to_the_one_before() -> None:
         assert json.loads((await other.hear())[2])["id"] == 3
 
 
-async def test_who_sends_ahead_is_read_no_further_than_need_be() -> None:
+@pytest.mark.parametrize("transport", Transport)
+async def test_who_sends_ahead_is_read_no_further_than_need_be(transport: Transport) -> None:
     gate = EchoGate()
     gate.open.clear()
-    async with listener(gate) as line:
+    async with listener(gate, transport) as line:
         peer = await line.peer()
         sending = asyncio.create_task(peer.say(call(1) * 200_000))
         await gate.entered.wait()
@@ -77,17 +85,19 @@ async def test_who_sends_ahead_is_read_no_further_than_need_be() -> None:
         gate.open.set()
 
 
-async def test_a_body_that_comes_in_pieces_is_waited_for() -> None:
-    async with listener(EchoGate()) as line:
+@pytest.mark.parametrize("transport", Transport)
+async def test_a_body_that_comes_in_pieces_is_waited_for(transport: Transport) -> None:
+    async with listener(EchoGate(), transport) as line:
         peer = await line.peer(HEAD)
         for each in CALL:
             await peer.say(bytes([each]))
         assert (await peer.hear())[2] == ANSWER
 
 
-async def test_who_expects_to_be_told_to_go_on_is_told_only_if_the_body_is_wanted() -> None:
+@pytest.mark.parametrize("transport", Transport)
+async def test_who_expects_to_be_told_to_go_on_is_told_only_if_the_body_is_wanted(transport: Transport) -> None:
     gate = EchoGate()
-    async with listener(gate) as line:
+    async with listener(gate, transport) as line:
         expecting = HEAD.replace(JSON, JSON + b"Expect: 100-continue\r\n")
         peer = await line.peer(expecting)
         assert await peer.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -157,8 +167,9 @@ async def test_who_stops_in_the_middle_is_told_so(said: bytes, told: bytes) -> N
     assert gate.in_flight == 0
 
 
-async def test_who_says_nothing_and_stops_is_let_go() -> None:
-    async with listener(EchoGate()) as line:
+@pytest.mark.parametrize("transport", Transport)
+async def test_who_says_nothing_and_stops_is_let_go(transport: Transport) -> None:
+    async with listener(EchoGate(), transport) as line:
         peer = await line.peer()
         peer.writer.write_eof()
         assert await peer.rest() == b""
@@ -211,10 +222,11 @@ async def test_a_body_that_trickles_is_refused_and_its_connection_ends(transport
     assert (gate.asked, gate.in_flight) == ([], 0)
 
 
-async def test_an_idle_connection_is_closed_and_one_in_use_is_not() -> None:
+@pytest.mark.parametrize("transport", Transport)
+async def test_an_idle_connection_is_closed_and_one_in_use_is_not(transport: Transport) -> None:
     gate = EchoGate()
     gate.open.clear()
-    async with listener(gate, keepalive_seconds=0.02) as line:
+    async with listener(gate, transport, keepalive_seconds=0.02) as line:
         peer = await line.peer(post())
         await gate.entered.wait()
         await asyncio.sleep(0.06)
@@ -248,9 +260,10 @@ async def test_who_reads_slowly_is_not_dropped(transport: Transport) -> None:
         assert heard > 4_000_000
 
 
-async def test_no_request_is_begun_for_who_has_not_taken_the_last_answer() -> None:
+@pytest.mark.parametrize("transport", Transport)
+async def test_no_request_is_begun_for_who_has_not_taken_the_last_answer(transport: Transport) -> None:
     gate = EchoGate()
-    async with listener(gate) as line:
+    async with listener(gate, transport) as line:
         peer = await line.peer(call(1, "long", "8_000_000") + call(2))
         await until(lambda: bool(gate.asked) and gate.in_flight == 0)
         for _ in range(20):
@@ -295,10 +308,11 @@ async def _length(peer: Peer) -> int:
         return 0
 
 
-async def test_the_answers_to_a_batch_are_bounded_and_each_element_is_told() -> None:
+@pytest.mark.parametrize("transport", Transport)
+async def test_the_answers_to_a_batch_are_bounded_and_each_element_is_told(transport: Transport) -> None:
     gate = EchoGate()
     items = [{"jsonrpc": "2.0", "id": number, "method": "long", "params": ["60000"]} for number in range(10)]
-    limit = replace(SETTINGS, batch_answer_bytes=200_000, batch_concurrency=2)
+    limit = replace(SETTINGS, batch_answer_bytes=200_000, batch_concurrency=2, transport=transport)
     server = await RpcServer(gate.answer, limit, gate.hooks).start("127.0.0.1", 0)
     peer = await Peer.at(server.port)
     await peer.say(post(json.dumps(items).encode()))
@@ -316,10 +330,11 @@ async def test_the_answers_to_a_batch_are_bounded_and_each_element_is_told() -> 
 # --- too many
 
 
-async def test_a_silent_connection_makes_room_for_a_newcomer_and_one_in_use_does_not() -> None:
+@pytest.mark.parametrize("transport", Transport)
+async def test_a_silent_connection_makes_room_for_a_newcomer_and_one_in_use_does_not(transport: Transport) -> None:
     gate = EchoGate()
     gate.open.clear()
-    async with listener(gate, connections=4) as line:
+    async with listener(gate, transport, connections=4) as line:
         busy = await line.peer(post())
         await gate.entered.wait()
         silent = [await line.peer() for _ in range(3)]
@@ -365,8 +380,9 @@ async def test_one_address_has_only_so_many_connections(transport: Transport) ->
         assert (status, body) == (200, ANSWER)
 
 
-async def test_a_thousand_silent_connections_do_not_keep_a_caller_waiting() -> None:
-    async with listener(EchoGate(), connections=50, connections_per_peer=10_000) as line:
+@pytest.mark.parametrize("transport", Transport)
+async def test_a_thousand_silent_connections_do_not_keep_a_caller_waiting(transport: Transport) -> None:
+    async with listener(EchoGate(), transport, connections=50, connections_per_peer=10_000) as line:
         for _ in range(300):
             await line.peer()
         assert (await (await line.peer(post())).hear())[2] == ANSWER
