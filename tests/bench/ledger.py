@@ -15,16 +15,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from random import Random
+from typing import Final
 
 import orjson
 
 from proxy.chain.settlement.outcome import Outcome
 from proxy.edge.storage.database import Synchronous
+from proxy.edge.storage.holding import hold
 from proxy.edge.storage.store import Store
 from proxy.judge.counts import CountKey, WindowCharge
 from proxy.judge.rule import Sliding
@@ -106,17 +109,28 @@ def rates(folder: Path, repeats: int = RESERVATIONS) -> list[Rate]:
         return None
 
     found = [asyncio.run(_rate("memory", nothing_more, callers, repeats)) for callers in CALLERS]
-    for synchronous in (Synchronous.NORMAL, Synchronous.FULL):
+    for name, synchronous, held in _DISKS:
         for callers in CALLERS:
-            store = Store(folder / f"{synchronous}-{callers}.db", synchronous=synchronous)
+            path = folder / f"{name}-{callers}.db"
+            with ExitStack() as stack:
+                if held:
+                    stack.enter_context(closing(hold(path)))
+                store = stack.enter_context(closing(Store(path, synchronous=synchronous, held=held)))
 
-            async def hold(operation: AcceptedOperation, store: Store = store) -> None:
-                await store.keep(Outcome(begun=operation))
-                store.note(Outcome(ended=(operation.name,)))
+                async def keep(operation: AcceptedOperation, store: Store = store) -> None:
+                    await store.keep(Outcome(begun=operation))
+                    store.note(Outcome(ended=(operation.name,)))
 
-            found.append(asyncio.run(_rate(f"SQLite, {synchronous}", hold, callers, repeats)))
-            store.close()
+                found.append(asyncio.run(_rate(name, keep, callers, repeats)))
     return found
+
+
+_DISKS: Final = (
+    ("daybook", Synchronous.NORMAL, True),
+    ("SQLite, normal", Synchronous.NORMAL, False),
+    ("SQLite, full", Synchronous.FULL, True),
+)
+"""What a gate that was told `normal` does, the same without its daybook, and what `full` does."""
 
 
 async def _rate(name: str, durable: Callable[[AcceptedOperation], Awaitable[None]], callers: int, repeats: int) -> Rate:

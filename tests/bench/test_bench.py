@@ -298,8 +298,8 @@ def test_a_thousand_rules_of_which_five_fit_cost_at_most_three_times_those_five(
 
 def test_reservations_are_measured_in_memory_and_on_disk_for_every_number_of_callers(tmp_path: Path) -> None:
     measured = rates(tmp_path, repeats=128)  # asserts that each was held
-    assert [rate.callers for rate in measured] == list(CALLERS) * 3
-    assert {rate.name for rate in measured} == {"memory", "SQLite, normal", "SQLite, full"}
+    assert [rate.callers for rate in measured] == list(CALLERS) * 4
+    assert {rate.name for rate in measured} == {"memory", "daybook", "SQLite, normal", "SQLite, full"}
 
 
 def test_a_start_knows_again_all_that_had_ended_and_all_that_was_in_flight(tmp_path: Path) -> None:

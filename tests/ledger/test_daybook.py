@@ -272,6 +272,18 @@ def test_a_daybook_that_was_taken_away_from_a_killed_gate_is_told_of(path: Path)
         assert store.missing == 1
 
 
+@pytest.mark.parametrize(("synchronous", "level"), [(Synchronous.FULL, 2), (Synchronous.EXTRA, 3)])
+async def test_what_is_to_outlive_a_power_cut_is_told_when_it_is_committed_by_who_waits_for_the_disk(
+    path: Path, synchronous: Synchronous, level: int
+) -> None:
+    with closing(hold(path)), closing(Store(path, synchronous=synchronous, held=True)) as store:
+        assert store._connection.execute("PRAGMA synchronous").fetchone() == (level,)  # it waits at each commit
+        await store.save_freeze(a_freeze(1))
+        with closing(sqlite3.connect(path)) as other:
+            assert other.execute("SELECT count(*) FROM freezes").fetchone() == (1,)
+        assert daybook_of(path).read_bytes() in (b"", FIRST_LINE)
+
+
 async def test_a_store_that_ended_well_leaves_nothing_to_enter(path: Path) -> None:
     with closing(hold(path)):
         for number in range(3):
