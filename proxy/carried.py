@@ -56,6 +56,7 @@ _OLD: Final = (EntryPointVersion.V06,)
 _SPLIT: Final = tuple(version for version in EntryPointVersion if version not in _OLD)
 _CHAIN: Final = "chainId"
 _WITH_OPTIONS: Final = 3
+_SPONSOR: Final = MethodClass.SPONSOR  # looked up once, not of every operation
 
 
 @record()
@@ -121,14 +122,12 @@ def _adding(*versions: EntryPointVersion) -> str:
 
 def read_carried(method: str, method_class: MethodClass, params: list[object], serving: Serving) -> CarriedOperation:
     """Read the operation of a request. Raises `InvalidParams`."""
+    if method_class is not _SPONSOR and (seen := _read_as_sent(params, serving)) is not None:
+        return seen  # nearly always
     if method_class is MethodClass.SUBMIT and len(params) == _WITH_OPTIONS and _says_nothing(params[-1]):
         params = params[:-1]
     check_arity(method, len(params))
-    if method_class is not MethodClass.SPONSOR:
-        if len(params) == 2 and type(params[1]) is str and (served := serving.by_text.get(params[1])) is not None:
-            op = parse_printed_operation(params[0], served.version)
-            if op is not None:  # nearly always: to print it again would make the same of it
-                return CarriedOperation(op, served, print_json([params[0], serving.texts[served.address]]))
+    if method_class is not _SPONSOR:
         entry_point = serving.entry_point(params[1], "params[1]")
         read = parse_user_operation(params[0], entry_point.version, estimate=method_class is MethodClass.PREVIEW)
         return _carried(read, entry_point, [print_user_operation(read), print_bytes(entry_point.address), *params[2:]])
@@ -143,6 +142,15 @@ def read_carried(method: str, method_class: MethodClass, params: list[object], s
         _check_chain_among(params, serving)
     op, printed = _read_unfinished(params[0], entry_point, "params[0]")
     return _carried(op, entry_point, [printed, *rest])
+
+
+def _read_as_sent(params: list[object], serving: Serving) -> CarriedOperation | None:
+    """The operation of a submission or an estimate with nothing beside it, where it is written as it is sent: to print
+    it again would make the same of it. `None` of any other."""
+    if len(params) != 2 or type(params[1]) is not str or (served := serving.by_text.get(params[1])) is None:
+        return None
+    op = parse_printed_operation(params[0], served.version)
+    return None if op is None else CarriedOperation(op, served, print_json([params[0], serving.texts[served.address]]))
 
 
 def read_place(params: list[object], serving: Serving) -> tuple[bytes, EntryPoint, Address, int] | None:

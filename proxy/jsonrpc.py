@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import field
 from operator import itemgetter
 from typing import Final
 
@@ -40,6 +41,8 @@ __all__ = [
 
 NULL_ID: Final = "null"
 """The id literal of a reply to a request whose id could not be read."""
+_FLAT: Final = 3
+"""Levels of a request whose params are texts, and objects of texts."""
 
 
 @record(kw_only=True)
@@ -50,10 +53,14 @@ class BodyLimits:
     max_batch: int = 50
     max_depth: int = 32
     max_elements: int = MOST_ELEMENTS
+    most_plain: int = field(init=False, repr=False, compare=False)
+    """Bytes of a body that `read_plainly` looks at, in which there can be no more elements than may be."""
 
     def __post_init__(self) -> None:
         if min(self.max_bytes, self.max_batch, self.max_depth, self.max_elements) < 1 or self.max_depth > DEEPEST:
             raise ValueError(f"limits start at 1, and max_depth ends at {DEEPEST}: {self}")
+        most = min(self.max_bytes, self.max_elements) if self.max_depth >= _FLAT else 0
+        object.__setattr__(self, "most_plain", most)
 
 
 @record()
@@ -111,14 +118,12 @@ def parse_body(body: bytes, limits: BodyLimits) -> Single | Batch:
 
 _MEMBERS: Final = itemgetter("jsonrpc", "id", "method", "params")
 _TEXTS: Final = {str}
-_FLAT: Final = 3
-"""Levels of a request whose params are texts, and objects of texts."""
 
 
 def read_plainly(body: bytes, limits: BodyLimits) -> Request | None:
     """The request that `body` is, where that is seen at once, as of nearly every one: its params are texts, and objects
     of texts. What it is not asked for here is `parse_body`'s to read, and to refuse."""
-    if len(body) > limits.max_elements or len(body) > limits.max_bytes or limits.max_depth < _FLAT:
+    if len(body) > limits.most_plain:
         return None
     try:
         version, number, method, params = _MEMBERS(orjson.loads(body))

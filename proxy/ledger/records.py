@@ -74,7 +74,8 @@ _Record = TypeVar("_Record")
 
 def record_to_json(record: object) -> str:
     """The record as one line of JSON."""
-    return _print(record)
+    by_hand = _BY_HAND.get(type(record), _print)  # nearly always an operation
+    return by_hand(record)
 
 
 def record_from_json(text: str, wanted: type[_Record]) -> _Record:

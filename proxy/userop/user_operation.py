@@ -11,7 +11,7 @@ from typing import Final
 
 from proxy.errors import InvalidParams
 from proxy.record import record
-from proxy.userop.at_once import GAS_FIELDS, place_as_printed, read_as_printed, read_at_once
+from proxy.userop.at_once import GAS_FIELDS, read_as_printed, read_at_once
 from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.primitives import (
     Address,
@@ -28,6 +28,7 @@ EIP7702_MARKER: Final = b"\x77\x02"
 """`factory` of an account that is a delegated EOA; on chain it is padded to 20 bytes with zeros (EntryPoint v0.8)."""
 _PADDED_MARKER: Final = EIP7702_MARKER.ljust(20, b"\0")
 
+_V06: Final = EntryPointVersion.V06  # looked up once, not of every operation
 _PACKED_BITS: Final = 128
 """Gas limits and fees are packed two to a word from v0.7 on; v0.6 and preVerificationGas have a word each."""
 
@@ -161,15 +162,16 @@ def parse_user_operation(
 def parse_printed_operation(value: object, version: EntryPointVersion) -> UserOperation | None:
     """`parse_user_operation` of what `print_user_operation` would print of it, but for the order of its members; `None`
     for anything else, which may be one all the same."""
-    if type(value) is not dict or version is EntryPointVersion.V06:
+    if type(value) is not dict or version is _V06 or (fields := read_as_printed(value)) is None:
         return None
-    fields = read_as_printed(value)
-    return None if fields is None else UserOperation(**fields)  # type: ignore[arg-type]  # each is what its parser makes of it
+    return UserOperation(**fields)
 
 
 def parse_printed_place(value: object, version: EntryPointVersion) -> tuple[Address, int] | None:
     """Sender and nonce of what `parse_printed_operation` reads; `None` of anything else."""
-    return None if type(value) is not dict or version is EntryPointVersion.V06 else place_as_printed(value)
+    if type(value) is not dict or version is _V06 or (fields := read_as_printed(value)) is None:
+        return None
+    return fields["sender"], fields["nonce"]
 
 
 def _read_one_by_one(
