@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from itertools import islice
+from itertools import chain, islice
+from operator import attrgetter
 from typing import Final
 
 from proxy.ledger.daybook import DayRecord, entered
@@ -19,6 +20,7 @@ from proxy.ledger.transactions import Count
 FOLD_SECONDS: Final = 8.0
 """Long enough for most of what is sent to be mined meanwhile, where blocks are a second or two apart."""
 _MOST_RECORDS: Final = 16_384
+_jobs_of: Final = attrgetter("jobs")
 
 
 class Backlog:
@@ -78,7 +80,7 @@ class Backlog:
             first, newest = self._records[0].number, self._records[-1].number
             last = newest if last is None else max(first, min(last, newest))
             self._in_batch, self._began = last - first + 1, self._monotonic()
-            jobs = (job for record in islice(self._records, self._in_batch) for job in record.jobs)
+            jobs = chain.from_iterable(map(_jobs_of, islice(self._records, self._in_batch)))
             self._batch = self._prompt.begin(jobs, entered(last), self._count)
         try:
             executed = self._prompt.go_on(self._batch)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, final
 
 from proxy.ledger.ending import COUNT_UNLESS_REMEMBERED, END, REMEMBER_HELD, REMEMBER_NEW, spelled_out
 from proxy.ledger.rule_tables import DROP_BY_KEY, SAVE_BY_KEY
@@ -57,6 +57,9 @@ _Rows = dict[str, tuple[int, int, dict[_Values, _Values]]]
 Group = tuple[str, list[_Values]]
 """What is executed with each of these values, one after the other."""
 _Name = tuple[bytes, str]
+# where in the values of an `END` what is of it
+_CHAIN, _ENDED_AT, _TOLD, _RECORD, _GAS = 2, 3, 10, 11, 13
+_COUNTS, _COUNTS_AND_WHEN = slice(12, 16), slice(12, 17)
 
 
 class Known(NamedTuple):
@@ -76,96 +79,93 @@ def look_up(connection: sqlite3.Connection, hashes: Sequence[bytes], known: Know
         found.update([user_op_hash for (user_op_hash,) in connection.execute(look, names)])
 
 
+@final
 class _Life:
     """What a batch says of an operation that begins or ends with it: the values of the statements so far."""
 
-    __slots__ = ("begun", "ended", "is_dropped", "is_staged", "name", "place")
+    __slots__ = ("begun", "ended", "is_dropped", "name", "stage")
 
-    def __init__(self, name: _Name, begun: _Values | None, place: int) -> None:
+    def __init__(self, name: _Name, begun: _Values | None) -> None:
         self.name = name
         self.begun = begun
-        self.place = place
-        self.is_staged = self.is_dropped = False
+        self.stage: object = None  # of what has begun, where more was said of it
         self.ended: _Values | None = None
+        self.is_dropped = False  # in flight no more, and for no end
+
+    def begun_as_staged(self) -> _Values | None:
+        """Its begin, as far as it has come since."""
+        begun, stage = self.begun, self.stage
+        if begun is None or stage is None:
+            return begun
+        return (*begun[:STAGE_OF_BEGIN], stage, *begun[STAGE_OF_BEGIN + 1 :])
 
     def one_by_one(self) -> list[Statement]:
         """As it came, where the tables may know it. To begin does nothing where it is in flight already: so its stage
         goes before that, for that case, and into it."""
-        name, left = self.name, list[Statement]()
-        if self.begun is not None:
-            if self.is_staged:
-                left.append((STAGE, (self.begun[STAGE_OF_BEGIN], *name)))
-            left.append((BEGIN_UNLESS_STAGED if self.is_staged else BEGIN, self.begun))
+        name, begun, left = self.name, self.begun_as_staged(), list[Statement]()
+        if begun is not None and self.stage is not None:
+            left += [(STAGE, (self.stage, *name)), (BEGIN_UNLESS_STAGED, begun)]
+        elif begun is not None:
+            left.append((BEGIN, begun))
         if self.ended is not None:
             left += spelled_out(self.ended)
         elif self.is_dropped:
             left.append((DROP, name))
         return left
 
-    def as_new(self, sums: _Sums) -> Sequence[Statement]:
+    def as_new(self) -> Sequence[Statement]:
         """Where they do not, or know it as in flight alone if it only ends here: what it leaves, but for the sums of
         its session."""
-        begun = self.begun
-        if self.ended is None:
-            return () if begun is None or self.is_dropped else ((BEGIN_NEW, begun),)
-        *ended, told, record, reverted, gas, gwei, wei, _ = self.ended
-        if gas is not None:
-            sums.add(self.ended)
+        begun, values = self.begun, self.ended
+        if values is None:
+            staged = self.begun_as_staged()
+            return () if staged is None or self.is_dropped else ((BEGIN_NEW, staged),)
         if begun is not None:
-            _, _, accepted_at, record_begun, stage, silent = begun
-            how = (accepted_at, stage, silent, told, record_begun if record is None else record)
-            return ((REMEMBER_NEW, (*ended, *how, reverted, gas, gwei, wei)),)
-        remembered = REMEMBER_HELD, (*ended, told, record, reverted, gas, gwei, wei)
-        if gas is None:
+            _, _, accepted_at, record, stage, silent = begun
+            how = (accepted_at, self.stage or stage, silent, values[_TOLD], values[_RECORD] or record)
+            return ((REMEMBER_NEW, (*values[:_TOLD], *how, *values[_COUNTS])),)
+        remembered = REMEMBER_HELD, values[:-1]
+        if values[_GAS] is None:
             return remembered, (DROP, self.name)
-        name = ended[0], without_grant(ended[1])
-        counted = COUNT_UNLESS_REMEMBERED, (*name, reverted, gas, gwei, wei, ended[3])
+        counted = COUNT_UNLESS_REMEMBERED, (values[0], without_grant(values[1]), *values[_COUNTS], values[_ENDED_AT])
         return remembered, counted, (DROP, self.name)
 
 
 class _Sums:
-    """What is to be added to sessions, by chain and claim."""
+    """What is to be added to sessions: the ends that count for each, by chain and claim."""
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[int, str], list[Any]] = {}
+        self._counted: dict[tuple[int, str], list[_Values]] = {}
 
     def add(self, ended: _Values) -> None:
         """What it counts; by the values of its `END`."""
-        _, claim, chain_id, *_, reverted, gas, gwei, wei, at = ended
-        found = self._sums.get(key := (chain_id, claim))
-        if found is None:
-            self._sums[key] = [1, reverted, gas, gwei, wei, at]
-            return
-        found[0] += 1
-        found[1] += reverted
-        found[2] += gas
-        found[3] += gwei
-        found[4] += wei
-        found[5] = max(found[5], at)
+        self._counted.setdefault((ended[_CHAIN], ended[1]), []).append(ended[_COUNTS_AND_WHEN])
 
-    def take(self) -> Iterator[Statement]:
-        """All of it, once."""
-        sums, self._sums = self._sums, {}
-        for named, sum_ in sums.items():
+    def take(self) -> list[_Values]:
+        """All of it, once: the values of `ADD_MANY`."""
+        counted, self._counted = self._counted, {}
+        left: list[_Values] = []
+        for named, each in counted.items():
             session, _ = claim_in_rows(*named)
-            yield ADD_MANY, (*(session or ()), *sum_)
+            reverted, gas, gwei, wei, at = zip(*each, strict=True)
+            left.append((*(session or ()), len(each), sum(reverted), sum(gas), sum(gwei), sum(wei), max(at)))
+        return left
 
 
 class Fold:
     """Takes the statements of a batch, in order; then those are left that `groups` gives."""
 
     def __init__(self) -> None:
-        self._found: list[Statement | _Life | None] = []
-        self._lives: dict[_Name, _Life] = {}  # of which everything so far is known
-        self._others: set[bytes] = set()  # operations of which more than that was said
-        self._ended: set[bytes] = set()
+        self._found: list[Statement | _Life] = []  # lives where they leave the flights, or where more is said of them
+        self._lives: dict[_Name, _Life] = {}  # in flight, and everything so far is known of them
+        self._told: set[bytes] = set()  # operations that have left the flights, or of which more was said
         self._is_over = False  # what comes now is left as it is
         # of rules, by what makes them and what names them, as they are left: nothing else hangs on them
         self._rows: _Rows = {sql: (width, held, {}) for sql, (width, held) in SAVE_BY_KEY.items()}
 
     def take(self, statements: Iterable[Statement]) -> None:
         """These come next."""
-        found, row_of = self._found, self._rows.get
+        found, row_of, step_of = self._found, self._rows.get, _STEPS.get
         for statement in statements:
             sql, values = statement
             if (row := row_of(sql)) is not None:  # most
@@ -176,7 +176,7 @@ class Fold:
                 else:
                     of_sql[name] = values
                 continue
-            step = _STEPS.get(sql)
+            step = step_of(sql)
             if step is None:
                 self._look_at(sql)
             elif step(self, sql, values):
@@ -184,84 +184,76 @@ class Fold:
             found.append(statement)
 
     def hashes(self) -> list[bytes]:
-        """Of which operations it matters whether the tables know them."""
-        return list(dict.fromkeys([each.name[0] for each in self._found if isinstance(each, _Life)]))
+        """Of which operations it matters whether the tables know them. Nothing more is taken after that."""
+        self._put_down()
+        return list(dict.fromkeys([each.name[0] for each in self._found if type(each) is _Life]))
 
     def groups(self, known: Known) -> Iterator[Group]:
         """What is to be executed, in order, where the tables know these operations of all that `hashes` names."""
-        sums, sql, rows = _Sums(), "", list[_Values]()
+        sums, last, rows, most = _Sums(), "", list[_Values](), 0
         for each in self._found:
-            if each is None:
-                continue
-            for statement in _left_of(each, known, sums):
-                if statement[0] != sql or len(rows) >= ALIKE_AT_ONCE or sql not in _MANY:
-                    if rows:
-                        yield sql, rows
-                    sql, rows = statement[0], []
-                rows.append(statement[1])
+            for sql, values in _left_of(each, known, sums):
+                if sql == last and len(rows) < most:
+                    rows.append(values)
+                    continue
+                if rows:
+                    yield last, rows
+                last, rows, most = sql, [values], ALIKE_AT_ONCE if sql in _MANY else 1
         if rows:
-            yield sql, rows
-        yield from _alike(ADD_MANY, [values for _, values in sums.take()])
+            yield last, rows
+        yield from _alike(ADD_MANY, sums.take())
         for sql, (_, _, of_sql) in self._rows.items():
             yield from _alike(sql, list(of_sql.values()))
 
-    # each: whether the statement is in what was found already
+    # each: whether the statement is in what was found already, or will be
 
     def _begin(self, _sql: str, values: _Values) -> bool:
         name = (values[0], values[1])
-        if self._is_over or name in self._lives or values[0] in self._others:
+        if self._is_over or name in self._lives or values[0] in self._told:
             return self._other(BEGIN, values, name)
-        self._live(name, values)
+        self._lives[name] = _Life(name, values)
         return True
 
-    def _live(self, name: _Name, begun: _Values | None) -> _Life:
-        life = self._lives[name] = _Life(name, begun, len(self._found))
-        self._found.append(life)
-        return life
-
     def _stage(self, _sql: str, values: _Values) -> bool:
-        life = self._lives.get(name := (values[1], values[2]))
+        life = self._lives.get((values[1], values[2]))
         if life is None:
             return False
-        if life.begun is None or life.is_dropped:
-            return self._other(STAGE, values, name)
-        life.begun = (*life.begun[:STAGE_OF_BEGIN], values[0], *life.begun[STAGE_OF_BEGIN + 1 :])
-        life.is_staged = True
+        life.stage = values[0]
         return True
 
     def _end(self, _sql: str, values: _Values) -> bool:
-        life, user_op_hash = self._lives.get(name := (values[0], values[1])), values[0]
-        is_first = user_op_hash not in self._ended  # under another claim of its session it counts no more
-        if life is None and is_first and not self._is_over and user_op_hash not in self._others:
-            life = self._live(name, None)  # of one that ends here, and has begun before
-        if life is None or not is_first or life.ended is not None or life.is_dropped:
+        user_op_hash = values[0]
+        name = user_op_hash, values[1]
+        # under another claim of its session it counts no more: so only what ends for the first time is folded
+        if user_op_hash in self._told or self._is_over:
             return self._other(END, values, name)
-        self._ended.add(user_op_hash)
+        life = self._lives.pop(name, None) or _Life(name, None)  # of one that ends here, and has begun before
         life.ended = values
-        self._drop_life(life)
+        self._told.add(user_op_hash)
+        self._found.append(life)
         return True
 
     def _drop(self, _sql: str, values: _Values) -> bool:
-        life = self._lives.get(name := (values[0], values[1]))
-        if life is None or life.is_dropped:
+        life = self._lives.pop(name := (values[0], values[1]), None)
+        if life is None:
             return self._other(DROP, values, name)
-        self._drop_life(life)
-        return True
-
-    def _drop_life(self, life: _Life) -> None:
-        """It stands where it leaves the flights."""
         life.is_dropped = True
-        if life.place != len(self._found) - 1:
-            self._found[life.place] = None
-            life.place = len(self._found)
-            self._found.append(life)
+        self._told.add(name[0])
+        self._found.append(life)
+        return True
 
     def _other(self, _sql: str, values: _Values, name: _Name | None = None) -> bool:
         """Something of an operation that is no part of such a life: from here on it is left as it comes."""
         name = (values[-2], values[-1]) if name is None else name
-        self._lives.pop(name, None)
-        self._others.add(name[0])
+        if (life := self._lives.pop(name, None)) is not None:
+            self._found.append(life)
+        self._told.add(name[0])
         return False
+
+    def _put_down(self) -> None:
+        """Nothing more is known of those that are in flight."""
+        self._found += self._lives.values()
+        self._lives.clear()
 
     def _drop_row(self, sql: str, values: _Values) -> bool:
         _, _, of_sql = self._rows[DROP_BY_KEY[sql]]
@@ -272,7 +264,7 @@ class Fold:
         """Something else: nobody knows whom it concerns."""
         if _touches(sql, _TABLES):
             self._is_over = True
-            self._lives.clear()
+            self._put_down()
         if _touches(sql, _RULE_TABLES):
             for saves, (_, _, of_sql) in self._rows.items():
                 self._found.extend([(saves, values) for values in of_sql.values()])
@@ -281,17 +273,19 @@ class Fold:
 
 def _left_of(each: Statement | _Life, known: Known, sums: _Sums) -> Sequence[Statement]:
     """What is to be executed for one thing that was found, but for the sums of sessions."""
-    if isinstance(each, _Life):
-        user_op_hash = each.name[0]
-        if user_op_hash in known.ended or (each.begun is not None and user_op_hash in known.in_flight):
+    if type(each) is _Life:
+        user_op_hash, ended = each.name[0], each.ended
+        if user_op_hash in known.ended or (user_op_hash in known.in_flight and each.begun is not None):
             return each.one_by_one()
-        return each.as_new(sums)
+        if ended is not None and ended[_GAS] is not None:
+            sums.add(ended)
+        return each.as_new()
     sql, values = each
     if sql == END:
         return spelled_out(values)
     if sql not in _STEPS and _touches(sql, _TABLES):
-        return [*sums.take(), each]
-    return (each,)
+        return [*[(ADD_MANY, counted) for counted in sums.take()], (sql, values)]
+    return ((sql, values),)
 
 
 def _alike(sql: str, rows: Sequence[_Values]) -> Iterator[Group]:

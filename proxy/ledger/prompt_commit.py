@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Generator, Iterable, Sequence
+from itertools import chain, islice
 from threading import Lock
 from typing import Final
 
@@ -75,13 +76,13 @@ def entering(
     `transact` takes it. Raises `sqlite3.Error` and what else values may cause.
     """
     fold, work = Fold(), 0
-    for job in jobs:
-        for first in range(0, len(job), _A_PIECE):
-            part = job[first : first + _A_PIECE]
-            fold.take(part)
-            if (work := work + len(part)) >= _A_PIECE:
-                yield None
-                work = 0
+    statements = chain.from_iterable(jobs)
+    while part := tuple(islice(statements, _A_PIECE)):
+        fold.take(part)
+        work += len(part)
+        if work >= _A_PIECE:
+            yield None
+            work = 0
     execute, executed, commit = connection.execute, 0, LongCommit(connection)
     execute("BEGIN IMMEDIATE")
     try:

@@ -172,6 +172,19 @@ def test_a_session_has_the_sums_of_what_is_counted_and_of_each_operation_once(
     assert [row[4:9] for row in uses if row[4]] == ([(len(amounts), *sums)] if amounts else [])
 
 
+def test_an_operation_of_which_one_claim_was_moved_counts_once_for_its_session_however_many_have_ended(
+    empty: sqlite3.Connection,
+) -> None:
+    history = [
+        *([sqlite.begin(operation(1, grant))] for grant in (None, 4)),
+        [sqlite.move(hold_name(1), "another")],
+        *(_ended(mined(1, 3, Stage.ACCEPTED, grant)) for grant in (None, 4)),
+    ]
+    folded = left(empty, [history], at_once=True)
+    assert folded == left(empty, [history], at_once=False)
+    assert [row[4] for row in folded[3]] == [1]
+
+
 def test_an_operation_that_was_answered_in_the_batch_in_which_it_began_is_written_once(
     empty: sqlite3.Connection,
 ) -> None:
