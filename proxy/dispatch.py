@@ -20,8 +20,8 @@ from proxy.jsonrpc import Reply
 from proxy.judge.decision import Decision, Whole
 from proxy.judge.upstream_answer import LONGEST_SAID, UpstreamAnswer
 from proxy.judge.verdict import Mode, Reject
-from proxy.ports import Follower, Forwarded, OperationPlace, Recorder, RequestContext, Upstream
-from proxy.replies import BrokenAfterSendingError, place_of
+from proxy.ports import Follower, Forwarded, Recorder, RequestContext, Submission, Upstream
+from proxy.replies import BrokenAfterSendingError, submission_of
 from proxy.userop.entry_point import EntryPoint
 from proxy.userop.primitives import print_bytes
 from proxy.userop.proofs import without_proofs
@@ -137,25 +137,17 @@ class Dispatch:
 
     # while it is sent, and after
 
-    async def post(
-        self,
-        method: str,
-        params: bytes,
-        *,
-        submit: bool,
-        place: OperationPlace | None = None,
-        vouched: bool = False,
-    ) -> Forwarded:
+    async def post(self, method: str, params: bytes, submission: Submission | None) -> Forwarded:
         """Ask the bundlers. Raises `UpstreamUnavailable`."""
         started = self._stopwatch()
-        forwarded = await self.upstream.post(method, params, submit=submit, place=place, vouched=vouched)
+        forwarded = await self.upstream.post(method, params, submission)
         self._recorder.forwarded(forwarded.endpoint, self._stopwatch() - started)
         return forwarded
 
     async def preview(self, method: str, carried: CarriedOperation, decision: Decision) -> Forwarded:
         """Send what was judged; nothing is held for it."""
         try:
-            forwarded = await self.post(method, carried.params, submit=False)
+            forwarded = await self.post(method, carried.params, submission=None)
         except UpstreamUnavailable as error:
             self._recorder.answered(decision.decision_id, UpstreamAnswer(error_message=error.problem))
             raise
@@ -182,9 +174,9 @@ class Dispatch:
         *,
         vouched: bool,
     ) -> Forwarded:
-        place = place_of(carried.op, carried.entry_point)
+        submission = submission_of(carried.op, carried.entry_point, vouched=vouched)
         try:
-            forwarded = await self.post(method, carried.params, submit=True, place=place, vouched=vouched)
+            forwarded = await self.post(method, carried.params, submission)
         except UpstreamUnavailable as error:
             await self.unanswered(judgement, decision, error)
             raise

@@ -30,7 +30,7 @@ from proxy.ports import (
 )
 from proxy.refusal import error_of_reason
 from proxy.refused_before import RefusedBefore
-from proxy.replies import BrokenAfterSendingError, answer_to_error, passed_on, place_of
+from proxy.replies import BrokenAfterSendingError, answer_to_error, passed_on, submission_of
 from proxy.session.proof import OnceChecked
 from proxy.userop.entry_point import EntryPoint
 from proxy.userop.primitives import Address
@@ -200,7 +200,7 @@ class Gate:
                 await self._tell_follower(request, answered)
                 return Answer(print_result(request.id or "null", answered)), RequestOutcome.ANSWERED
         else:
-            answered = await self.dispatch.post(request.method, print_json(request.params), submit=False)
+            answered = await self.dispatch.post(request.method, print_json(request.params), submission=None)
         return await self.pass_on_told(request, answered)
 
     async def passing(
@@ -347,12 +347,9 @@ class Gate:
         """An operation that is nobody's to judge."""
         try:
             if preview:
-                return passed_on(request, await self.dispatch.post(request.method, carried.params, submit=False))
-            place = place_of(carried.op, carried.entry_point)
-            vouched = context.guest.has_key
-            forwarded = await self.dispatch.post(
-                request.method, carried.params, submit=True, place=place, vouched=vouched
-            )
+                return passed_on(request, await self.dispatch.post(request.method, carried.params, submission=None))
+            submission = submission_of(carried.op, carried.entry_point, vouched=context.guest.has_key)
+            forwarded = await self.dispatch.post(request.method, carried.params, submission)
             self.note_sent(request.method, context, carried.params, forwarded, sender=carried.op.sender)
             return passed_on(request, forwarded)
         except UpstreamUnavailable:

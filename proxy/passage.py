@@ -18,8 +18,17 @@ from proxy.gate import Gate, asker_of
 from proxy.jsonrpc import Request, print_json
 from proxy.judge.verdict import Mode
 from proxy.methods import PREVIEWS, TELL_OF_BLOCKS, MethodClass, check_arity, classify
-from proxy.ports import Answer, AskingOn, Forwarded, OperationPlace, Recorder, RequestContext, RequestOutcome
-from proxy.replies import BrokenAfterSendingError, passed_on, place_of
+from proxy.ports import (
+    Answer,
+    AskingOn,
+    Forwarded,
+    OperationPlace,
+    Recorder,
+    RequestContext,
+    RequestOutcome,
+    Submission,
+)
+from proxy.replies import BrokenAfterSendingError, passed_on, submission_of
 
 _JUDGED: Final = frozenset({MethodClass.SUBMIT, *PREVIEWS})
 
@@ -42,14 +51,7 @@ class DirectUpstream(Protocol):
     """The bundlers of one chain, asked without waiting for them."""
 
     def begin(
-        self,
-        method: str,
-        params: bytes,
-        hearing: Callable[[Ended], None],
-        *,
-        submit: bool,
-        place: OperationPlace | None = None,
-        vouched: bool = False,
+        self, method: str, params: bytes, hearing: Callable[[Ended], None], submission: Submission | None
     ) -> bool:
         """Ask as `Upstream.post` does where that takes waiting for nothing but the reply, and have `hearing` told of
         it later than this returns. Whether it was asked; if not, nothing was done."""
@@ -137,46 +139,44 @@ class _Way:
 class _Crossing(_Way):
     """One that is only passed along."""
 
-    __slots__ = ("_params_sent", "_place", "_started")
+    __slots__ = ("_params_sent", "_started", "_submission")
 
     def begin(self) -> None:
         passage, request = self._passage, self._request
         try:
-            params, submit, place = self._params()
-            self._params_sent, self._place = params, place
+            self._params_sent, self._submission = params, submission = self._asked_for()
             again = None
-            if submit and passage.gate.refused.known:
+            if submission is not None and passage.gate.refused.known:
                 again = passage.gate.refused_before(request, self._context, params)
             if again is not None:
                 self._end(*again)
                 return
             self._started = passage.stopwatch()
-            asked, vouched = (request.method, params), self._context.guest.has_key
-            self._sent = passage.upstream.begin(*asked, self._heard, submit=submit, place=place, vouched=vouched)
+            self._sent = passage.upstream.begin(request.method, params, self._heard, submission)
         except Exception as error:  # a refusal, or a promise of ours is broken: the gate tells which
             self._end(*passage.gate.told(request, self._method_class, error))
             return
         if not self._sent:
             self._sent = True  # in doubt
-            asking = passage.gate.upstream.post(*asked, submit=submit, place=place, vouched=vouched)
+            asking = passage.gate.upstream.post(request.method, params, submission)
             self._waiting.wait_for(self._asked(asking))
 
-    def _params(self) -> tuple[bytes, bool, OperationPlace | None]:
-        """What goes on of the request, whether that hands an operation in, and where. Raises `RpcError`."""
+    def _asked_for(self) -> tuple[bytes, Submission | None]:
+        """The params that go on of the request, and what they hand in. Raises `RpcError`."""
         request, method_class, guest = self._request, self._method_class, self._context.guest
         guest.admit(request.method, method_class, request.params)
         if method_class is MethodClass.PASS:
             check_arity(request.method, len(request.params))
-            return print_json(request.params), False, None
+            return print_json(request.params), None
         gate = self._passage.gate
         preview = method_class in PREVIEWS
         if not preview and guest.may_send_any and (seen := read_place(request.params, gate.serving)) is not None:
             params, served, sender, nonce = seen
-            return params, True, OperationPlace(served.address, sender, nonce)
+            return params, Submission(OperationPlace(served.address, sender, nonce), guest.has_key)
         carried = read_carried(request.method, method_class, request.params, gate.serving)
         op, entry_point = carried.op, carried.entry_point
         guest.admit_operation(op, entry_point, gate.settings.session_modules, preview=preview)
-        return carried.params, not preview, None if preview else place_of(op, entry_point)
+        return carried.params, None if preview else submission_of(op, entry_point, vouched=guest.has_key)
 
     def _heard(self, ended: Ended) -> None:
         if isinstance(ended, AskingOn):
@@ -187,8 +187,7 @@ class _Crossing(_Way):
                 answer, outcome = self._passage.gate.told(self._request, self._method_class, ended)
             else:
                 self._passage.recorder.forwarded(ended.endpoint, self._passage.stopwatch() - self._started)
-                if self._place is not None:
-                    self._note_sent(ended, self._place)
+                self._note_sent(ended)
                 if self._tells_of_blocks(ended):
                     self._waiting.wait_for(self._tell(ended))
                     return
@@ -203,17 +202,18 @@ class _Crossing(_Way):
 
     async def _asked(self, asking: Awaitable[Forwarded]) -> Answer:
         """What comes of a question that takes waiting."""
-        asking = asking if self._place is None else self._noted(asking, self._place)
-        return await self._whatever_comes(self._passage.gate.passing(self._request, asking, self._started))
+        return await self._whatever_comes(self._passage.gate.passing(self._request, self._noted(asking), self._started))
 
-    async def _noted(self, asking: Awaitable[Forwarded], place: OperationPlace) -> Forwarded:
+    async def _noted(self, asking: Awaitable[Forwarded]) -> Forwarded:
         forwarded = await asking
-        self._note_sent(forwarded, place)
+        self._note_sent(forwarded)
         return forwarded
 
-    def _note_sent(self, ended: Forwarded, place: OperationPlace) -> None:
-        gate = self._passage.gate
-        gate.note_sent(self._request.method, self._context, self._params_sent, ended, sender=place.sender)
+    def _note_sent(self, ended: Forwarded) -> None:
+        submission = self._submission
+        if submission is not None and submission.place is not None:
+            sender = submission.place.sender
+            self._passage.gate.note_sent(self._request.method, self._context, self._params_sent, ended, sender=sender)
 
     async def _tell(self, ended: Forwarded) -> Answer:
         """What is told of blocks counts here before the caller has it."""
@@ -258,10 +258,10 @@ class _HandingIn(_Way):
             return gate.go_on(request, context, carried, judged, preview=False, started=started)
         self._judgement = judged
         self._decision = decision = dispatch.record(request.method, judged, carried, context, started=started)
-        self._sent_at, place = passage.stopwatch(), place_of(op, entry_point)
+        self._sent_at = passage.stopwatch()
+        submission = submission_of(op, entry_point, vouched=judged.vouched or guest.has_key)
         try:
-            asked, vouched = (request.method, carried.params), judged.vouched or guest.has_key
-            is_sent = passage.upstream.begin(*asked, self._heard, submit=True, place=place, vouched=vouched)
+            is_sent = passage.upstream.begin(request.method, carried.params, self._heard, submission)
         except Exception as error:  # how far it got is not known
             return self._broken(error)
         return None if is_sent else gate.send(request, context, carried, judged, decision, preview=False)

@@ -139,6 +139,18 @@ class OperationPlace(NamedTuple):
     nonce: int
 
 
+class Submission(NamedTuple):
+    """That a question hands an operation in, which is done once; a mere question has `None` in its place.
+
+    `place` is that of the operation: as long as one with the same nonce key is in flight at a bundler, it goes there;
+    what has none goes to the first bundler that can be reached. What is `vouched` for finds a connection however many
+    strangers send: a key of its session was seen to have signed it, or its client has shown a key.
+    """
+
+    place: OperationPlace | None = None
+    vouched: bool = False
+
+
 @runtime_checkable
 class Forwarded(Protocol):
     """What an upstream answered."""
@@ -166,20 +178,8 @@ class AskingOn:
 class Upstream(Protocol):
     """The bundlers of one chain."""
 
-    async def post(
-        self,
-        method: str,
-        params: bytes,
-        *,
-        submit: bool,
-        place: OperationPlace | None = None,
-        vouched: bool = False,
-    ) -> Forwarded:
-        """Ask; `params` is a printed JSON array. Raises `UpstreamUnavailable`.
-
-        `place` is that of the operation a submission carries: as long as one with the same nonce key is in flight at a
-        bundler, it goes there. What is `vouched` for finds a connection however many strangers send.
-        """
+    async def post(self, method: str, params: bytes, submission: Submission | None) -> Forwarded:
+        """Ask; `params` is a printed JSON array. Raises `UpstreamUnavailable`."""
 
 
 class Follower(Protocol):

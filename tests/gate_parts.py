@@ -18,7 +18,7 @@ from proxy.judge.verdict import Mode
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.reservation import Reservation
 from proxy.methods import MethodClass
-from proxy.ports import Deed, Forwarded, OperationEnd, Repeat, RequestContext, RequestOutcome
+from proxy.ports import Deed, Forwarded, OperationEnd, Repeat, RequestContext, RequestOutcome, Submission
 from proxy.strict_json import print_json
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.execution import Call
@@ -44,7 +44,7 @@ class Sent:
 
     method: str
     params: bytes
-    submit: bool
+    submission: Submission | None
 
     @property
     def operation(self) -> Any:
@@ -82,17 +82,9 @@ class FakeUpstream:
     answers: list[Answered | BaseException] = field(default_factory=lambda: [result("taken")])
     sent: list[Sent] = field(default_factory=list)
 
-    async def post(
-        self,
-        method: str,
-        params: bytes,
-        *,
-        submit: bool,
-        place: object = None,
-        vouched: bool = False,
-    ) -> Forwarded:
+    async def post(self, method: str, params: bytes, submission: Submission | None) -> Forwarded:
         print_request(1, method, params)
-        self.sent.append(Sent(method, params, submit))
+        self.sent.append(Sent(method, params, submission))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, BaseException):
             raise answer

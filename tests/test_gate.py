@@ -47,7 +47,7 @@ async def test_every_method_that_submits_is_judged(method: str) -> None:
     assert refused["error"]["code"] == Code.SESSION_SCOPE
     assert not gate.upstream.sent
     assert (await gate.send(GOOD, method))["result"] == HASH
-    assert [(sent.method, sent.submit) for sent in gate.upstream.sent] == [(method, True)]
+    assert [(sent.method, sent.submission is not None) for sent in gate.upstream.sent] == [(method, True)]
 
 
 @pytest.mark.parametrize("method", PREVIEWS)
@@ -55,7 +55,7 @@ async def test_every_preview_is_judged_and_submits_nothing(method: str) -> None:
     gate = scene()
     assert (await gate.send(OUTSIDE, method))["error"]["code"] == Code.SESSION_SCOPE
     assert "result" in await gate.send(GOOD, method)
-    assert [(sent.method, sent.submit) for sent in gate.upstream.sent] == [(method, False)]
+    assert [(sent.method, sent.submission is not None) for sent in gate.upstream.sent] == [(method, False)]
     assert not gate.follower.accepted_
     assert len(gate.room.ledger) == 0
 

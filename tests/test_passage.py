@@ -16,7 +16,7 @@ from proxy.errors import UpstreamUnavailable
 from proxy.jsonrpc import Request
 from proxy.judge.verdict import Mode
 from proxy.passage import Ended, Passage
-from proxy.ports import Answer, AskingOn, RequestContext
+from proxy.ports import Answer, AskingOn, RequestContext, Submission
 from proxy.userop.user_operation import print_user_operation
 from tests.admission.builders import TWICE, key_of
 from tests.gate_parts import (
@@ -75,21 +75,14 @@ class Direct:
     pending: list[Callable[[], None]] = field(default_factory=list)
 
     def begin(
-        self,
-        method: str,
-        params: bytes,
-        hearing: Callable[[Ended], None],
-        *,
-        submit: bool,
-        place: object = None,
-        vouched: bool = False,
+        self, method: str, params: bytes, hearing: Callable[[Ended], None], submission: Submission | None
     ) -> bool:
         if self.how == "not at once":
             return False
-        if self.how == "by another bundler" and not submit:
-            self.pending.append(lambda: hearing(AskingOn(self.behind.post(method, params, submit=submit, place=place))))
+        if self.how == "by another bundler" and submission is None:
+            self.pending.append(lambda: hearing(AskingOn(self.behind.post(method, params, None))))
             return True
-        self.behind.sent.append(Sent(method, params, submit))
+        self.behind.sent.append(Sent(method, params, submission))
         answer = self.behind.answers[0]
         if isinstance(answer, Answered | UpstreamUnavailable):
             self.pending.append(lambda: hearing(answer))

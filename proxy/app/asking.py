@@ -31,7 +31,7 @@ async def _operation_by_hash(config: Config, name: str, user_op_hash: Hash32) ->
     )
     async with upstream:
         params = print_json([print_bytes(user_op_hash)])
-        answered = await upstream.post("eth_getUserOperationByHash", params, submit=False)
+        answered = await upstream.post("eth_getUserOperationByHash", params, submission=None)
     if answered.reply.is_error:
         raise StateUnavailable(f"{answered.endpoint} answers: {answered.reply.error_message}", fact="bundler")
     return answered.reply.result

@@ -18,7 +18,7 @@ from proxy.judge.verdict import Allow, Mode, Reject
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.reservation import Reservation
 from proxy.methods import MethodClass
-from proxy.ports import Forwarded, RequestContext, RequestOutcome
+from proxy.ports import Forwarded, RequestContext, RequestOutcome, Submission
 from proxy.session.addresses import SMART_SESSION
 from proxy.session.counters import SessionKey
 from proxy.session.known import KnownSession, Source, Status
@@ -176,9 +176,7 @@ class Bundler:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    async def post(
-        self, method: str, params: bytes, *, submit: bool, place: object = None, vouched: bool = False
-    ) -> Forwarded:
+    async def post(self, method: str, params: bytes, submission: Submission | None) -> Forwarded:
         self.asked.append(method)
         return _Forwarded(read_reply(b'{"jsonrpc":"2.0","id":1,"result":"taken"}', 1))
 

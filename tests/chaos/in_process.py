@@ -29,7 +29,7 @@ from proxy.chain.node import Node
 from proxy.chain.settlement.ends import name_of
 from proxy.chain.settlement.outcome import Outcome
 from proxy.config import Config
-from proxy.edge.http.exchange import UpstreamReply
+from proxy.edge.http.exchange import Hearing, UpstreamReply
 from proxy.edge.rule_files.book import open_rules
 from proxy.edge.telemetry.recorder import EdgeRecorder
 from proxy.errors import StateUnavailable, UpstreamUnavailable
@@ -39,7 +39,7 @@ from proxy.ledger.counting_time import CountingTime, KeptTime
 from proxy.ledger.operations import AcceptedOperation, Ended, Stage
 from proxy.ledger.reservation import RuleRows
 from proxy.ledger.rule_counts import RuleCounts
-from proxy.ports import OperationPlace, RequestContext
+from proxy.ports import OperationPlace, RequestContext, Submission
 from proxy.session.counters import HoldName, SessionKey
 from proxy.session.known import KnownSession
 from proxy.session.registry import Registry
@@ -216,11 +216,10 @@ class BundlerInProcess:
     sending: set[asyncio.Task[Answer | None]] = field(default_factory=set)
     is_gone: bool = False
 
-    async def post(
-        self, _method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None, vouched: bool = False
-    ) -> UpstreamReply:
-        assert submit
-        assert place is not None
+    async def post(self, method: str, params: bytes, submission: Submission | None) -> UpstreamReply:
+        assert method == "eth_sendUserOperation"
+        assert submission is not None
+        assert submission.place is not None
         op = parse_user_operation(json.loads(params)[0], V07.version)
         sending = asyncio.create_task(self._arrive(op))
         self.sending.add(sending)
@@ -240,7 +239,7 @@ class BundlerInProcess:
             return _reply(Answer(result=None))
         return _reply(self.world.receipt(parse_hash(json.loads(params)[0], "hash")))
 
-    def begin(self, *_asked: object, **_how: object) -> bool:
+    def begin(self, _method: str, _params: bytes, _hearing: Hearing, _submission: Submission | None) -> bool:
         return False
 
     def bundler_for(self, _place: OperationPlace) -> str:

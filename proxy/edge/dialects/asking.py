@@ -35,7 +35,7 @@ class DialectUpstream(Protocol):
     def generation(self) -> int:
         """Goes up when names may mean others than before."""
 
-    async def post(self, method: str, params: bytes, *, submit: bool) -> UpstreamReply:
+    async def post(self, method: str, params: bytes, submission: None) -> UpstreamReply:
         """Ask it. Raises `UpstreamUnavailable`."""
 
     async def find(self, method: str, params: bytes) -> UpstreamReply:
@@ -57,7 +57,7 @@ class KnownMethods:
         generation = self._upstream.generation
         if (generation, self._upstream.preferred, method) in self._unknown:
             return None
-        answer = await self._upstream.post(method, params, submit=False)
+        answer = await self._upstream.post(method, params, submission=None)
         if is_unknown_method(answer.reply):
             self._unknown = {each for each in self._unknown if each[0] == generation}
             self._unknown.add((generation, answer.endpoint, method))
@@ -65,7 +65,7 @@ class KnownMethods:
 
     async def insist(self, method: str, params: bytes) -> UpstreamReply:
         """The bundler's answer, whatever is known of it. Raises `UpstreamUnavailable`."""
-        return await self._upstream.post(method, params, submit=False)
+        return await self._upstream.post(method, params, submission=None)
 
     async def find(self, method: str, params: bytes) -> object | None:
         """The result of whichever bundler has one; `None` where all say null or answer with an error.

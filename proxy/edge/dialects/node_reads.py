@@ -85,7 +85,7 @@ class NodeReads:
     async def answer(self, method: str, params: list[object], client: str) -> UpstreamReply:
         """The node's reply. Raises `ReadsSpent` past the budget of who asks, and `UpstreamUnavailable`."""
         self._charge(client, WORKED_FOR.get())
-        answer = await self._node.post(method, print_json(params), submit=False)
+        answer = await self._node.post(method, print_json(params), submission=None)
         if is_of_itself(answer):
             reply = answer.reply
             self._complained(f"{reply.error_code} {reply.error_message}")

@@ -23,7 +23,7 @@ from typing import Any, Final, Protocol
 from proxy.bundler_answers import Meaning
 from proxy.edge.http.exchange import Ended, Hearing, UpstreamReply, meaning_of_reply
 from proxy.errors import UpstreamFull, UpstreamUnavailable
-from proxy.ports import AskingOn, OperationPlace
+from proxy.ports import AskingOn, Submission
 
 REMEMBERED_SECONDS: Final = 10.0  # SDKs repeat for some seconds; past that somebody means it
 MOST_REMEMBERED: Final = 4_096
@@ -35,27 +35,10 @@ _Asked = tuple[str, bytes]  # the method, the printed params
 class OnceUpstream(Protocol):
     """The part of `Upstream` that is used here."""
 
-    async def post(
-        self,
-        method: str,
-        params: bytes,
-        *,
-        submit: bool,
-        place: OperationPlace | None = None,
-        vouched: bool = False,
-    ) -> UpstreamReply:
+    async def post(self, method: str, params: bytes, submission: Submission | None) -> UpstreamReply:
         """Ask it. Raises `UpstreamUnavailable`."""
 
-    def begin(
-        self,
-        method: str,
-        params: bytes,
-        hearing: Hearing,
-        *,
-        submit: bool,
-        place: OperationPlace | None = None,
-        vouched: bool = False,
-    ) -> bool:
+    def begin(self, method: str, params: bytes, hearing: Hearing, submission: Submission | None) -> bool:
         """Ask it without waiting for anything. Whether it was asked; if not, nothing was done."""
 
 
@@ -76,33 +59,16 @@ class OnceSent:
         self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()  # the oldest first
         self._bytes = 0
 
-    def post(
-        self,
-        method: str,
-        params: bytes,
-        *,
-        submit: bool,
-        place: OperationPlace | None = None,
-        vouched: bool = False,
-    ) -> Coroutine[Any, Any, UpstreamReply]:
+    def post(self, method: str, params: bytes, submission: Submission | None) -> Coroutine[Any, Any, UpstreamReply]:
         """Ask the upstream, or give what it answered to these very bytes. Raises `UpstreamUnavailable`."""
-        if not submit:
-            return self._upstream.post(method, params, submit=False)
-        return self._send((method, params), place, vouched=vouched)
+        if submission is None:
+            return self._upstream.post(method, params, None)
+        return self._send((method, params), submission)
 
-    def begin(
-        self,
-        method: str,
-        params: bytes,
-        hearing: Hearing,
-        *,
-        submit: bool,
-        place: OperationPlace | None = None,
-        vouched: bool = False,
-    ) -> bool:
+    def begin(self, method: str, params: bytes, hearing: Hearing, submission: Submission | None) -> bool:
         """See `OnceUpstream`."""
-        if not submit:
-            return self._upstream.begin(method, params, hearing, submit=False)
+        if submission is None:
+            return self._upstream.begin(method, params, hearing, None)
         asked = method, params
         if asked in self._under_way or (self._remembered and _digest_of(asked) in self._remembered):
             return False
@@ -110,7 +76,7 @@ class OnceSent:
         is_begun = False
         try:
             heard = partial(self._heard, asked, waiting, hearing)
-            is_begun = self._upstream.begin(method, params, heard, submit=True, place=place, vouched=vouched)
+            is_begun = self._upstream.begin(method, params, heard, submission)
         finally:
             if not is_begun:
                 del self._under_way[asked]
@@ -125,7 +91,7 @@ class OnceSent:
         finally:
             hearing(ended)
 
-    async def _send(self, asked: _Asked, place: OperationPlace | None, *, vouched: bool) -> UpstreamReply:
+    async def _send(self, asked: _Asked, submission: Submission) -> UpstreamReply:
         if (others := self._under_way.get(asked)) is not None:
             other: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
             others.append(other)
@@ -138,14 +104,14 @@ class OnceSent:
         ended: Ended | None = None
         try:
             waiter: asyncio.Future[Ended | AskingOn] = asyncio.get_running_loop().create_future()
-            if self._upstream.begin(*asked, partial(_settle, waiter), submit=True, place=place, vouched=vouched):
+            if self._upstream.begin(*asked, partial(_settle, waiter), submission):
                 heard = await waiter
                 assert not isinstance(heard, AskingOn), "a send is asked of one bundler"  # noqa: S101 - our own promise
                 if isinstance(heard, UpstreamUnavailable):
                     raise heard
                 ended = heard
             else:
-                ended = await self._upstream.post(*asked, submit=True, place=place, vouched=vouched)
+                ended = await self._upstream.post(*asked, submission)
         except UpstreamUnavailable as error:
             ended = _words_of(error)
             raise

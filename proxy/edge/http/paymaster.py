@@ -11,7 +11,7 @@ from proxy.edge.http.once import OnceSent
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import PaymasterUnavailable, UpstreamFull, UpstreamUnavailable
 from proxy.methods import is_for_paymaster
-from proxy.ports import Forwarded, OperationPlace
+from proxy.ports import Forwarded, Submission
 
 
 class PaymasterService(HttpUpstream):
@@ -20,7 +20,7 @@ class PaymasterService(HttpUpstream):
     async def ask(self, method: str, params: bytes) -> UpstreamReply:
         """Its answer. Raises `PaymasterUnavailable`."""
         try:
-            return await self.post(method, params, submit=False)
+            return await self.post(method, params, submission=None)
         except UpstreamUnavailable as error:
             raise PaymasterUnavailable(error.problem, may_have_been_sent=error.may_have_been_sent) from None
 
@@ -45,31 +45,14 @@ class BundlersAndPaymaster:
     bundlers: OnceSent
     paymaster: PaymasterService
 
-    async def post(
-        self,
-        method: str,
-        params: bytes,
-        *,
-        submit: bool,
-        place: OperationPlace | None = None,
-        vouched: bool = False,
-    ) -> Forwarded:
+    async def post(self, method: str, params: bytes, submission: Submission | None) -> Forwarded:
         """Ask whoever answers this method. Raises `UpstreamUnavailable`."""
         if is_for_paymaster(method):
             return await self.paymaster.ask(method, params)
-        return await self.bundlers.post(method, params, submit=submit, place=place, vouched=vouched)
+        return await self.bundlers.post(method, params, submission)
 
-    def begin(
-        self,
-        method: str,
-        params: bytes,
-        hearing: Hearing,
-        *,
-        submit: bool,
-        place: OperationPlace | None = None,
-        vouched: bool = False,
-    ) -> bool:
+    def begin(self, method: str, params: bytes, hearing: Hearing, submission: Submission | None) -> bool:
         """Ask a bundler, and wait for nothing; a paymaster is waited for."""
         if is_for_paymaster(method):
             return False
-        return self.bundlers.begin(method, params, hearing, submit=submit, place=place, vouched=vouched)
+        return self.bundlers.begin(method, params, hearing, submission)

@@ -26,7 +26,7 @@ from proxy.edge.http.exchange import (
 )
 from proxy.edge.http.households import WORKED_FOR
 from proxy.errors import StateUnavailable, UpstreamFull, UpstreamUnavailable
-from proxy.ports import AskingOn, OperationPlace
+from proxy.ports import AskingOn, OperationPlace, Submission
 
 _BESIDE_SECONDS: Final = 2.0
 """For all that need not answer: who asks `find_out` waits some seconds, in which the one that has it is heard too."""
@@ -62,15 +62,7 @@ class HttpUpstream(BundlerAsker):
         """What is held in this place was sent to the bundler of that mark before a restart."""
         self._roster.placed(place, mark)
 
-    def post(
-        self,
-        method: str,
-        params: bytes,
-        *,
-        submit: bool,
-        place: OperationPlace | None = None,
-        vouched: bool = False,
-    ) -> Coroutine[Any, Any, UpstreamReply]:
+    def post(self, method: str, params: bytes, submission: Submission | None) -> Coroutine[Any, Any, UpstreamReply]:
         """Ask the first healthy endpoint; `params` is a printed JSON array.
 
         A submission goes to the next endpoint only when none of its bytes can have reached this one, and is never
@@ -78,34 +70,29 @@ class HttpUpstream(BundlerAsker):
         failure, and when a gateway turns it away. Raises `UpstreamUnavailable`.
         """
         seconds = self._seconds_for(method)
-        if submit:
-            return self._send(method, params, seconds, place, vouched=vouched)
+        if submission is not None:
+            return self._send(method, params, seconds, submission)
         return self._read(method, params, seconds)
 
-    def begin(
-        self,
-        method: str,
-        params: bytes,
-        hearing: Hearing,
-        *,
-        submit: bool,
-        place: OperationPlace | None = None,
-        vouched: bool = False,
-    ) -> bool:
+    def begin(self, method: str, params: bytes, hearing: Hearing, submission: Submission | None) -> bool:
         """Ask as `post` does, and wait for nothing: where one bundler alone comes into question, or a read goes to the
         first one, and a connection to it is free. Whether it was asked; if not, nothing was done."""
         roster = self._roster
         endpoint = roster.endpoints[0]
-        if not endpoint.is_well(QuestionKind.SEND if submit else QuestionKind.READ) or self._traceparent is not None:
+        if (
+            not endpoint.is_well(QuestionKind.READ if submission is None else QuestionKind.SEND)
+            or self._traceparent is not None
+        ):
             return False  # what is traced is asked by `post`, which says where in the trace
         our_id = next(self._ids)
-        if not submit:
+        if submission is None:
             household = WORKED_FOR.get()
             of = method, params, endpoint.breakers[QuestionKind.READ].answers, household
             reading = partial(self._heard_read, endpoint, our_id, of, hearing)
             if not self._places.take(QuestionKind.READ, household):
                 return False
             return self._put(endpoint, our_id, (method, params), reading, household)
+        place, vouched = submission
         if place is None or len(roster.endpoints) > 1 or roster.removed:
             return False
         places = self._places
@@ -247,10 +234,9 @@ class HttpUpstream(BundlerAsker):
             return turned_away
         raise failure.taken() or self._nobody()
 
-    async def _send(
-        self, method: str, params: bytes, seconds: float, place: OperationPlace | None, *, vouched: bool
-    ) -> UpstreamReply:
+    async def _send(self, method: str, params: bytes, seconds: float, submission: Submission) -> UpstreamReply:
         """In one place, whomever of them it is put to."""
+        place, vouched = submission
         async with self._places.place(QuestionKind.SEND, self.chain, vouched=vouched):
             if place is None:
                 return await self._send_along(self._order(QuestionKind.SEND), method, params, seconds)

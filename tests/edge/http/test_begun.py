@@ -19,7 +19,7 @@ from proxy.edge.http.once import OnceSent
 from proxy.edge.http.places import BundlerPlaces
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import UpstreamUnavailable
-from proxy.ports import AskingOn, OperationPlace
+from proxy.ports import AskingOn, OperationPlace, Submission
 from proxy.userop.primitives import Address
 from tests.edge.http.peers import until
 from tests.edge.recording_bundler import OPERATION_HASH, Answer, RecordingBundler
@@ -60,9 +60,12 @@ class Told:
 
 
 def begin(upstream: HttpUpstream | OnceSent, hearing: Hearing, *, submit: bool) -> bool:
-    if submit:
-        return upstream.begin(SEND, OP, hearing, submit=True, place=PLACE)
-    return upstream.begin(READ, HASH, hearing, submit=False)
+    method, params, submission = question(submit=submit)
+    return upstream.begin(method, params, hearing, submission)
+
+
+def question(*, submit: bool) -> tuple[str, bytes, Submission | None]:
+    return (SEND, OP, Submission(PLACE)) if submit else (READ, HASH, None)
 
 
 ANSWERS = [
@@ -80,12 +83,12 @@ ANSWERS = [
 async def test_it_ends_as_what_is_waited_for_and_tells_the_same_of_the_bundler(
     answer: Answer, submit: bool
 ) -> None:  # a case
-    method, params = (SEND, OP) if submit else (READ, HASH)
-    async with RecordingBundler(answers={method: answer}) as bundler, warm(bundler) as one, warm(bundler) as other:
+    asked = question(submit=submit)
+    async with RecordingBundler(answers={asked[0]: answer}) as bundler, warm(bundler) as one, warm(bundler) as other:
         told, waited = Told(), None
         assert begin(one, told, submit=submit)
         try:
-            waited = await other.post(method, params, submit=submit, place=PLACE if submit else None)
+            waited = await other.post(*asked)
         except UpstreamUnavailable as error:
             waited = error
         ended = await told.end()
@@ -138,7 +141,7 @@ async def test_what_was_begun_before_the_settings_named_another_bundler_is_where
         upstream.take([second.url], total_seconds=30.0)
         first.hang_up = False
         first.release()
-        replacement = await upstream.post(SEND, b'[{"nonce":"0x1","more":"0x"},"0x2"]', submit=True, place=PLACE)
+        replacement = await upstream.post(SEND, b'[{"nonce":"0x1","more":"0x"},"0x2"]', Submission(PLACE))
         assert (replacement.status, second.methods) == (200, [])
         assert first.methods == [SEND, SEND]
 
@@ -173,7 +176,7 @@ async def test_the_same_send_waits_for_the_one_that_was_begun_and_hears_what_it_
         told = Told()
         assert begin(once, told, submit=True)
         assert not begin(once, Told(), submit=True)
-        again = asyncio.ensure_future(once.post(SEND, OP, submit=True, place=PLACE))
+        again = asyncio.ensure_future(once.post(SEND, OP, Submission(PLACE)))
         bundler.release()
         first, second = await told.end(), await again
         assert first == second
@@ -188,7 +191,7 @@ async def test_a_send_that_was_begun_and_left_open_answers_its_repetition() -> N
         assert begin(once, told, submit=True)
         await told.end()
         assert not begin(once, Told(), submit=True)
-        again = await once.post(SEND, OP, submit=True, place=PLACE)
+        again = await once.post(SEND, OP, Submission(PLACE))
         assert again.status == 500
         assert bundler.methods == [SEND]
 
@@ -253,9 +256,8 @@ async def test_a_fault_of_ours_while_it_is_asked_takes_no_place_and_keeps_no_rep
         assert upstream._places.free == free
         assert upstream._places._held == {}
         upstream._client.begin = whole  # type: ignore[union-attr,method-assign]  # whole again
-        method, params = (SEND, OP) if submit else (READ, HASH)
         async with asyncio.timeout(20):
-            assert (await once.post(method, params, submit=submit, place=PLACE)).status == 200
+            assert (await once.post(*question(submit=submit))).status == 200
         await until(lambda: upstream._places.free == free)
         assert told == [], "who heard of the fault hears nothing more"
 

@@ -8,6 +8,7 @@ from proxy.edge.http.endpoints import Health
 from proxy.edge.http.paymaster import BundlersAndPaymaster, PaymasterService
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import PaymasterUnavailable
+from proxy.ports import Submission
 from tests.edge.recording_bundler import Answer, RecordingBundler
 
 DATA = "pm_getPaymasterData"
@@ -61,6 +62,6 @@ async def test_the_name_of_a_method_says_who_is_asked() -> None:
     ):
         both = BundlersAndPaymaster(bundlers, asked)
         for method in (DATA, "eth_chainId", "zd_sponsorUserOperation", "eth_sendUserOperation"):
-            await both.post(method, b"[]", submit=method == "eth_sendUserOperation")
+            await both.post(method, b"[]", Submission() if method == "eth_sendUserOperation" else None)
         assert paymaster.methods == [DATA, "zd_sponsorUserOperation"]
         assert bundler.methods == ["eth_chainId", "eth_sendUserOperation"]

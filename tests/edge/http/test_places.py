@@ -26,7 +26,7 @@ from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import UpstreamUnavailable
 from proxy.jsonrpc import Request
 from proxy.ports import Answer as Answered
-from proxy.ports import AskingOn, RequestContext
+from proxy.ports import AskingOn, RequestContext, Submission
 from tests.edge.http.corpus import CALL, JSON, post
 from tests.edge.http.peers import SETTINGS as LISTENING
 from tests.edge.http.peers import Peer, until
@@ -63,7 +63,7 @@ def impatient(upstream: HttpUpstream) -> None:
 
 async def ask(upstream: HttpUpstream, method: str) -> object:
     try:
-        return (await upstream.post(method, b"[]", submit=method != SLOW)).reply.result
+        return (await upstream.post(method, b"[]", None if method == SLOW else Submission())).reply.result
     except UpstreamUnavailable as error:
         return error.problem
 
@@ -124,13 +124,13 @@ async def test_nor_do_those_that_are_asked_without_a_task() -> None:
     heard: list[Ended | AskingOn] = []
     async with SlowBundler() as bundler, upstream_of(bundler.url, settings=FEW) as upstream:
         await asyncio.gather(*(ask(upstream, "eth_sendUserOperation") for _ in range(8)))  # eight connections are open
-        begun = [upstream.begin(SLOW, b"[]", heard.append, submit=False) for _ in range(8)]
+        begun = [upstream.begin(SLOW, b"[]", heard.append, submission=None) for _ in range(8)]
         assert begun == [True] * 7 + [False]
         await until(lambda: bundler.thinking == 7)
         assert await ask(upstream, "eth_sendUserOperation") == OPERATION_HASH
         bundler.decided.set()
         await until(lambda: len(heard) == 7)
-        assert upstream.begin(SLOW, b"[]", heard.append, submit=False)
+        assert upstream.begin(SLOW, b"[]", heard.append, submission=None)
         await until(lambda: len(heard) == 8)
 
 
@@ -254,7 +254,7 @@ async def test_what_is_asked_without_a_task_takes_a_place_of_whose_question_it_i
         await asyncio.gather(*(ask(upstream, "eth_sendUserOperation") for _ in range(8)))  # eight connections are open
 
         def asks() -> None:
-            begun.append(upstream.begin(SLOW, b"[]", heard.append, submit=False))
+            begun.append(upstream.begin(SLOW, b"[]", heard.append, submission=None))
 
         for household in ("much", "little"):
             for _ in range(8):

@@ -11,6 +11,7 @@ import pytest
 from proxy.edge.http.asker import UpstreamSettings
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import UpstreamUnavailable
+from proxy.ports import Submission
 from proxy.userop.entry_point import ENTRY_POINTS
 from tests.edge.recording_bundler import OPERATION_HASH, Answer, Recorded, RecordingBundler
 
@@ -34,7 +35,7 @@ async def bundler() -> AsyncIterator[RecordingBundler]:
 async def test_it_is_probed_asked_and_answers(bundler: RecordingBundler) -> None:
     async with asking(bundler.socket_url) as upstream:
         assert await upstream.probe()
-        answer = await upstream.post(SEND, b'[{"sender":"0x"},"0x"]', submit=True)
+        answer = await upstream.post(SEND, b'[{"sender":"0x"},"0x"]', Submission())
         assert (answer.reply.result, answer.status) == (OPERATION_HASH, 200)
         assert bundler.requests[-1].params == [{"sender": "0x"}, "0x"]
 
@@ -53,7 +54,7 @@ async def test_questions_go_side_by_side_on_one_connection_and_answers_find_who_
 
     bundler.answers["eth_getUserOperationByHash"] = late
     async with asking(bundler.socket_url) as upstream:
-        asked = [upstream.post("eth_getUserOperationByHash", b'["0x%d"]' % each, submit=False) for each in range(20)]
+        asked = [upstream.post("eth_getUserOperationByHash", b'["0x%d"]' % each, submission=None) for each in range(20)]
         assert [answer.reply.result for answer in await asyncio.gather(*asked)] == [f"0x{each}" for each in range(20)]
 
 
@@ -74,7 +75,7 @@ async def test_a_send_that_is_not_answered_may_have_been_taken_and_is_not_repeat
         asking(bundler.socket_url, second.socket_url, seconds=0.3, max_reply_bytes=2000) as upstream,
     ):
         with pytest.raises(UpstreamUnavailable) as failure:
-            await upstream.post(SEND, b"[]", submit=True)
+            await upstream.post(SEND, b"[]", Submission())
         assert failure.value.may_have_been_sent
         assert bundler.socket_url not in str(failure.value)
         assert bundler.methods == [SEND]
@@ -85,14 +86,14 @@ async def test_a_send_that_is_not_answered_may_have_been_taken_and_is_not_repeat
 
 async def test_one_that_cannot_be_reached_took_nothing_and_the_next_is_asked(bundler: RecordingBundler) -> None:
     async with asking("ws://127.0.0.1:1/rpc", bundler.socket_url) as upstream:
-        assert (await upstream.post(SEND, b"[]", submit=True)).reply.result == OPERATION_HASH
+        assert (await upstream.post(SEND, b"[]", Submission())).reply.result == OPERATION_HASH
 
 
 async def test_a_connection_that_ended_is_opened_again(bundler: RecordingBundler) -> None:
     async with asking(bundler.socket_url) as upstream:
-        await upstream.post("eth_chainId", b"[]", submit=False)
+        await upstream.post("eth_chainId", b"[]", submission=None)
         await bundler.stop()
         with pytest.raises(UpstreamUnavailable):
-            await upstream.post("eth_chainId", b"[]", submit=False)
+            await upstream.post("eth_chainId", b"[]", submission=None)
         await bundler.start()
-        assert (await upstream.post("eth_chainId", b"[]", submit=False)).reply.result == "0x79a"
+        assert (await upstream.post("eth_chainId", b"[]", submission=None)).reply.result == "0x79a"

@@ -15,7 +15,7 @@ from proxy.edge.http.endpoints import Health
 from proxy.edge.http.listener import Transport
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import UpstreamUnavailable
-from proxy.ports import OperationPlace
+from proxy.ports import OperationPlace, Submission
 from proxy.userop.entry_point import ENTRY_POINTS
 from proxy.userop.primitives import Address
 from tests.edge.recording_bundler import OPERATION_HASH, Answer, Recorded, RecordingBundler
@@ -49,8 +49,8 @@ async def second() -> AsyncIterator[RecordingBundler]:
 
 async def test_forwards_exactly_what_was_printed_under_a_number_of_ours(first: RecordingBundler) -> None:
     async with upstream_of(first.url) as upstream:
-        answer = await upstream.post("eth_sendUserOperation", b'[{"a":1},"0x"]', submit=True)
-        again = await upstream.post("eth_sendUserOperation", b'[{"a":1},"0x"]', submit=True)
+        answer = await upstream.post("eth_sendUserOperation", b'[{"a":1},"0x"]', Submission())
+        again = await upstream.post("eth_sendUserOperation", b'[{"a":1},"0x"]', Submission())
     assert answer.reply.result == OPERATION_HASH
     assert (answer.status, answer.endpoint) == (200, "soneium#0")
     assert again.our_id != answer.our_id
@@ -61,7 +61,7 @@ async def test_forwards_exactly_what_was_printed_under_a_number_of_ours(first: R
 
 async def test_sends_the_bare_media_type_and_no_header_beyond_its_own(first: RecordingBundler) -> None:
     async with upstream_of(first.url) as upstream:
-        await upstream.post("eth_chainId", b"[]", submit=False)
+        await upstream.post("eth_chainId", b"[]", submission=None)
     headers = first.requests[0].headers
     assert headers["content-type"] == "application/json"
     assert headers.keys() == {"host", "content-type", "content-length", "accept", "accept-encoding", "user-agent"}
@@ -70,7 +70,7 @@ async def test_sends_the_bare_media_type_and_no_header_beyond_its_own(first: Rec
 async def test_keeps_the_connection_between_requests(first: RecordingBundler) -> None:
     async with upstream_of(first.url) as upstream:
         for _ in range(3):
-            await upstream.post("eth_chainId", b"[]", submit=False)
+            await upstream.post("eth_chainId", b"[]", submission=None)
         assert first._runner is not None
         assert first._runner.server is not None
         assert len(first._runner.server.connections) == 1
@@ -81,17 +81,17 @@ async def test_relays_an_error_and_its_http_status(first: RecordingBundler) -> N
         raw=b'{"jsonrpc":"2.0","id":{id},"error":{"message":"boom"}}', status=500
     )
     async with upstream_of(first.url) as upstream:
-        answer = await upstream.post("eth_sendUserOperation", b"[]", submit=True)
+        answer = await upstream.post("eth_sendUserOperation", b"[]", Submission())
     assert (answer.status, answer.reply.is_error, answer.reply.error_message) == (500, True, "boom")
 
 
-@pytest.mark.parametrize("submit", [True, False])
+@pytest.mark.parametrize("submission", [Submission(), Submission(PLACE), None])
 async def test_the_next_endpoint_takes_over_when_no_byte_can_have_been_sent(
-    first: RecordingBundler, second: RecordingBundler, submit: bool
+    first: RecordingBundler, second: RecordingBundler, submission: Submission | None
 ) -> None:
     await first.stop()
     async with upstream_of(first.url, second.url) as upstream:
-        answer = await upstream.post("eth_sendUserOperation", b"[]", submit=submit)
+        answer = await upstream.post("eth_sendUserOperation", b"[]", submission)
         assert answer.endpoint == "soneium#1"
         assert upstream.endpoints[0].health is Health.UNREACHABLE
         assert upstream.preferred == "soneium#1"
@@ -121,7 +121,7 @@ async def test_an_unreachable_bundler_is_reported_as_nothing_sent(first: Recordi
     await first.stop()
     async with upstream_of(first.url) as upstream:
         with pytest.raises(UpstreamUnavailable, match="soneium#0 cannot be reached") as failure:
-            await upstream.post("eth_sendUserOperation", b"[]", submit=True)
+            await upstream.post("eth_sendUserOperation", b"[]", Submission())
     assert failure.value.may_have_been_sent is False
 
 
@@ -143,7 +143,7 @@ async def test_a_submission_is_never_repeated_once_it_may_have_arrived(
     first.hang_up = failure == "hang up"
     async with upstream_of(first.url, second.url) as upstream:
         with pytest.raises(UpstreamUnavailable, match=r"soneium#0 (answered|broke off)") as raised:
-            await upstream.post("eth_sendUserOperation", b"[]", submit=True)
+            await upstream.post("eth_sendUserOperation", b"[]", Submission())
     assert raised.value.may_have_been_sent is True
     assert len(first.requests) == 1
     assert second.requests == []
@@ -156,7 +156,7 @@ async def test_a_read_goes_to_the_next_endpoint_on_any_failure(
     first.answers["eth_sendUserOperation"] = FAILURES[failure]
     first.hang_up = failure == "hang up"
     async with upstream_of(first.url, second.url) as upstream:
-        answer = await upstream.post("eth_sendUserOperation", b"[]", submit=False)
+        answer = await upstream.post("eth_sendUserOperation", b"[]", submission=None)
     assert answer.endpoint == "soneium#1"
 
 
@@ -164,7 +164,7 @@ async def test_a_silent_bundler_is_given_up_and_the_submission_may_have_arrived(
     first.hold()
     async with upstream_of(first.url) as upstream:
         with pytest.raises(UpstreamUnavailable, match=r"did not answer within 0\.3 s") as failure:
-            await upstream.post("eth_sendUserOperation", b"[]", submit=True)
+            await upstream.post("eth_sendUserOperation", b"[]", Submission())
     assert failure.value.may_have_been_sent is True
 
 
@@ -172,9 +172,9 @@ async def test_a_method_that_waits_for_inclusion_is_given_longer(first: Recordin
     first.answers["pimlico_sendUserOperationNow"] = Answer(result={})
     first.hold()
     async with upstream_of(first.url, settings=replace(SETTINGS, total_seconds=0.01)) as upstream:
-        waiting = asyncio.create_task(upstream.post("pimlico_sendUserOperationNow", b"[]", submit=True))
+        waiting = asyncio.create_task(upstream.post("pimlico_sendUserOperationNow", b"[]", Submission()))
         with pytest.raises(UpstreamUnavailable):
-            await upstream.post("eth_sendUserOperation", b"[]", submit=True)
+            await upstream.post("eth_sendUserOperation", b"[]", Submission())
         first.release()
         assert (await waiting).reply.result == {}
 
@@ -184,14 +184,14 @@ async def test_reads_a_reply_that_comes_compressed_although_nobody_asked(first: 
         raw=gzip.compress(b'{"jsonrpc":"2.0","id":1,"result":"0x2a"}'), headers={"Content-Encoding": "gzip"}
     )
     async with upstream_of(first.url) as upstream:
-        assert (await upstream.post("eth_call", b"[]", submit=False)).reply.result == "0x2a"
+        assert (await upstream.post("eth_call", b"[]", submission=None)).reply.result == "0x2a"
 
 
 async def test_a_compressed_reply_cannot_grow_beyond_the_bound(first: RecordingBundler) -> None:
     first.answers["eth_call"] = Answer(raw=gzip.compress(b"0" * 1_000_000), headers={"Content-Encoding": "gzip"})
     async with upstream_of(first.url) as upstream:
         with pytest.raises(UpstreamUnavailable, match="more than 4096 bytes"):
-            await upstream.post("eth_call", b"[]", submit=False)
+            await upstream.post("eth_call", b"[]", submission=None)
 
 
 async def test_no_message_tells_a_secret_of_the_url(first: RecordingBundler) -> None:
@@ -201,11 +201,11 @@ async def test_no_message_tells_a_secret_of_the_url(first: RecordingBundler) -> 
     async with upstream_of(url) as upstream:
         said = [repr(upstream.endpoints[0])]
         with pytest.raises(UpstreamUnavailable) as failure:
-            await upstream.post("eth_chainId", b"[]", submit=False)
+            await upstream.post("eth_chainId", b"[]", submission=None)
         said += [str(failure.value), repr(failure.value.__cause__), repr(upstream.endpoints[0])]
         await first.stop()
         with pytest.raises(UpstreamUnavailable) as failure:
-            await upstream.post("eth_chainId", b"[]", submit=False)
+            await upstream.post("eth_chainId", b"[]", submission=None)
         said += [str(failure.value), repr(failure.value.__cause__), repr(upstream.endpoints[0])]
     for secret in ("user", "passw0rd", "k3y", "s3cret", "127.0.0.1"):
         assert secret not in " ".join(said)
@@ -259,7 +259,7 @@ async def test_a_bundler_for_something_else_is_never_used(
         assert not await upstream.probe()
         assert upstream.endpoints[0].health is Health.MISCONFIGURED
         with pytest.raises(UpstreamUnavailable, match=problem) as failure:
-            await upstream.post("eth_sendUserOperation", b"[]", submit=True)
+            await upstream.post("eth_sendUserOperation", b"[]", Submission())
     assert failure.value.may_have_been_sent is False
     assert "eth_sendUserOperation" not in first.methods
 
@@ -269,7 +269,7 @@ async def test_a_bundler_that_refuses_its_probe_is_still_the_last_resort(first: 
     async with upstream_of(first.url) as upstream:
         assert not await upstream.probe()
         assert upstream.endpoints[0].problem == "answers its probe with an error"
-        assert (await upstream.post("eth_sendUserOperation", b"[]", submit=True)).status == 200
+        assert (await upstream.post("eth_sendUserOperation", b"[]", Submission())).status == 200
 
 
 async def test_the_first_endpoint_is_used_again_once_it_is_back(
@@ -289,7 +289,7 @@ async def test_a_last_resort_that_answers_is_no_longer_called_unreachable(first:
     async with upstream_of(first.url) as upstream:
         await upstream.probe()
         await first.start()
-        await upstream.post("eth_chainId", b"[]", submit=False)
+        await upstream.post("eth_chainId", b"[]", submission=None)
         assert upstream.endpoints[0].health is Health.UNKNOWN
 
 
@@ -335,14 +335,14 @@ async def test_what_is_not_http_may_have_been_a_bundler_all_the_same(reply: byte
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server, upstream_of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/") as upstream:
         with pytest.raises(UpstreamUnavailable) as failure:
-            await upstream.post("eth_sendUserOperation", b"[]", submit=True)
+            await upstream.post("eth_sendUserOperation", b"[]", Submission())
     assert failure.value.may_have_been_sent is True
 
 
 async def test_a_failed_handshake_is_reported_as_nothing_sent(first: RecordingBundler) -> None:
     async with upstream_of(first.url.replace("http:", "https:")) as upstream:
         with pytest.raises(UpstreamUnavailable) as failure:
-            await upstream.post("eth_sendUserOperation", b"[]", submit=True)
+            await upstream.post("eth_sendUserOperation", b"[]", Submission())
     assert failure.value.may_have_been_sent is False
     assert first.requests == []
 
@@ -360,10 +360,10 @@ async def test_a_bundler_is_not_ill_because_one_request_makes_it_so(
         first.hang_up, first.answers[method] = failure == "hangs up", Answer(raw=b"what")
         for _ in range(6):
             with suppress(UpstreamUnavailable):
-                await upstream.post(method, b'["bad"]', submit=submit, place=PLACE if submit else None)
+                await upstream.post(method, b'["bad"]', Submission(PLACE) if submit else None)
         first.hang_up, first.answers[method] = False, Answer(result=OPERATION_HASH)
-        place = OTHER_PLACE if submit else None
-        assert (await upstream.post(method, b'["good"]', submit=submit, place=place)).endpoint == "soneium#0"
+        good = await upstream.post(method, b'["good"]', Submission(OTHER_PLACE) if submit else None)
+        assert good.endpoint == "soneium#0"
 
 
 async def test_a_bundler_that_is_silent_to_one_send_and_answers_what_came_after_it_is_not_ill(
@@ -381,9 +381,9 @@ async def test_a_bundler_that_is_silent_to_one_send_and_answers_what_came_after_
         stack.callback(never.set)
         settings = replace(SETTINGS, total_seconds=3)
         upstream = await stack.enter_async_context(upstream_of(first.url, second.url, settings=settings))
-        bad = asyncio.create_task(upstream.post("eth_sendUserOperation", b'["bad"]', submit=True, place=PLACE))
+        bad = asyncio.create_task(upstream.post("eth_sendUserOperation", b'["bad"]', Submission(PLACE)))
         for _ in range(2):
-            good = await upstream.post("eth_sendUserOperation", b'["good"]', submit=True, place=OTHER_PLACE)
+            good = await upstream.post("eth_sendUserOperation", b'["good"]', Submission(OTHER_PLACE))
             assert good.endpoint == "soneium#0"
             await asyncio.wait([bad])
         assert isinstance(bad.exception(), UpstreamUnavailable)
