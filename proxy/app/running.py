@@ -7,7 +7,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -60,11 +60,14 @@ from proxy.happening import Silence
 from proxy.judge.counts import CountKey
 from proxy.judge.decision import Decision
 from proxy.judge.group import most_under
-from proxy.judge.rule import Limit, Rate
+from proxy.judge.rule import Limit, Rate, Rule
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.session.registry import Registry
 
 _LOG: Final = logging.getLogger(__name__)
+
+_WINDOWS_A_PIECE: Final = 50
+"""Looked at before others get their turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,8 +272,7 @@ async def _share(
     alerts = await open_desk(config.alerts, metrics, stack, instance=instance, path=path)
     await own_up_to_missing(store, counts, path, alerts, since)
     await rules.keep_counts_in(partial(keep_counts_of, counts, store))
-    counts.on_use = partial(_note_use, rules, metrics)
-    metrics.before_each_scrape(lambda: metrics.rules.measuring(partial(_share_used, rules, counts)))
+    metrics.before_each_scrape(partial(_measure_budgets, rules, metrics, counts))
     tell = partial(alerts.tell, rule_of=rules.rule)
     shared = Shared(
         config=config,
@@ -334,14 +336,25 @@ def _keep_house(shared: Shared, store: Store) -> None:
         run_in_background(work, stack)
 
 
-def _note_use(rules: RuleBook, metrics: Metrics, key: CountKey, used: int, limit: int) -> None:
-    rule = rules.judge.rule_of(key)
-    if rule is not None:
-        metrics.rules.budget_used(rule.id, used, limit, key)
+def _measure_budgets(rules: RuleBook, metrics: Metrics, counts: RuleCounts) -> Iterator[None]:
+    """Look again at the windows that stand for their rules, and at those that were met since, a piece of work at a
+    time."""
+    yield from metrics.rules.measuring(partial(_share_used, rules, counts))
+    for count, window in enumerate(counts.fullest.take(), 1):
+        if count % _WINDOWS_A_PIECE == 0:
+            yield
+        rule = rules.judge.rule_of(window.key)
+        if rule is not None and (most := _most_of(rule, window.key)):
+            metrics.rules.budget_used(rule.id, sum(counts.used(window.key, time.time())), most, window.key)
+
+
+def _most_of(rule: Rule, key: CountKey) -> int | None:
+    """What a rule allows under a key; `None` where it limits nothing there."""
+    return most_under(rule.check, key.group) if isinstance(rule.check, Limit | Rate) else None
 
 
 def _share_used(rules: RuleBook, counts: RuleCounts, key: CountKey) -> float | None:
     """Of what the rule in force that counts under this key allows, in flight included; `None` where there is none."""
     rule = rules.judge.rule_of(key)
-    most = most_under(rule.check, key.group) if rule is not None and isinstance(rule.check, Limit | Rate) else None
+    most = None if rule is None else _most_of(rule, key)
     return None if not most else sum(counts.used(key, time.time())) / most

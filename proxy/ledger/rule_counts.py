@@ -29,6 +29,7 @@ from proxy.judge.history import ROW_SECONDS, learn
 from proxy.judge.rule import Window
 from proxy.judge.windows import NO_MARKS, Bucket, Windows, bucket_of
 from proxy.ledger.forgetting import in_parts, let_go
+from proxy.ledger.fullest import FullestWindows
 from proxy.ledger.hindrance import RuleRefusal
 from proxy.ledger.reservation import NO_ROWS, Bringer, Concluded, HistoryRow, Reservation, RuleRows
 from proxy.ledger.rule_use import EVERYBODY, KnownMarks, RulesInFlight, RuleUseView, in_both
@@ -57,10 +58,6 @@ def lasting(learnt: tuple[History, float], now: float) -> History | None:
     return None if type(history) is Row and now - updated >= ROW_SECONDS else history
 
 
-OnUse = Callable[[CountKey, int, int], None]
-"""Told of each count that a charge meets: its key, what is used of it, in flight included, and its limit."""
-
-
 class RuleCounts:
     """The counts of all rules. Nothing is kept of rules that `keep_only` did not name last.
 
@@ -69,12 +66,12 @@ class RuleCounts:
 
     def __init__(self, counted_by: Callable[[float], float] = lambda now: now) -> None:
         self._counted_by = counted_by
-        self.on_use: OnUse | None = None
         self.whole_since: int | None = None  # what was counted before may be missing; None: nothing is
         self._windows = Windows()
         self._histories: OrderedDict[CountKey, _Learnt] = OrderedDict()  # what learnt last is last
         self._strangers = Windows()  # requests that nobody's signature was checked for, by who brought them
         self.held = RulesInFlight()
+        self.fullest = FullestWindows()
         self._rules: frozenset[bytes] | None = None  # None: any
         self._unsaved: dict[tuple[CountKey, int | None], Bucket | None] = {}
 
@@ -127,9 +124,7 @@ class RuleCounts:
                 return False
             else:
                 uses[key] = used, limit
-        if (on_use := self.on_use) is not None:
-            for key, (use, limit) in uses.items():
-                on_use(key, use, limit)
+        self.fullest.meet(uses)
         return True
 
     def _refusal(
@@ -153,10 +148,9 @@ class RuleCounts:
             used = self._windows.total(key, now)
             in_flight = self.held.amounts.get(key, 0) if view is EVERYBODY else self.held.amount(key, view)
         fits = used + in_flight + wanted <= limit
-        if self.on_use is not None and view.bringer is None:
-            self.on_use(key, used + in_flight + (wanted if fits else 0), limit)
-        elif self.on_use is not None:
-            self.on_use(key, sum(self._used(key, now)), limit)  # what is not vouched for is no use yet
+        # what is not vouched for is no use yet
+        met = used + in_flight + (wanted if fits else 0) if view.bringer is None else sum(self._used(key, now))
+        self.fullest.meet({key: (met, limit)})
         if fits:
             return None
         return RuleRefusal(key, limit, used, in_flight, wanted)
@@ -331,6 +325,7 @@ class RuleCounts:
     def keep_only(self, rules: Collection[bytes]) -> Iterator[None]:
         """Nothing of other rules than these counts from now on. What they counted is forgotten piece by piece."""
         self._rules = frozenset(rules)
+        self.fullest.keep_only(self._rules)
         windows = (each.keep_only(self._rules) for each in (self._windows, self._strangers))
         histories, is_known = let_go(self._histories, self._is_known), self._is_known
         return chain(*windows, histories, let_go(self._unsaved, lambda name: is_known(name[0])))

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -23,7 +22,7 @@ from proxy.edge.alerts.sources import happenings_of
 from proxy.edge.audit.plain import plain_decision
 from proxy.edge.storage.database import Synchronous, open_database
 from proxy.edge.telemetry.rule_metrics import RuleInfo, RuleMetrics, RuleName
-from proxy.judge.counts import CountKey, OutcomeLesson
+from proxy.judge.counts import OutcomeLesson
 from proxy.judge.decision import Decision
 from proxy.judge.evaluate import Judge, RulesFinding
 from proxy.judge.facts import Facts
@@ -121,7 +120,6 @@ class Bench:
             active = self.judge.ruleset.rules
             self.metrics.in_force([RuleName(rule.id, rule.mode, rule.severity) for rule in active], "d")
             self.metrics.described([RuleInfo(rule.id, rule.mode, rule.severity, "", "") for rule in active])
-        self.rules.on_use = partial(_note, self.judge, self.metrics)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -228,12 +226,6 @@ class Bench:
             self._statements += rule_tables.save(rows)
             transact(self.database, self._statements, None)
             self._statements.clear()
-
-
-def _note(judge: Judge | None, metrics: RuleMetrics, key: CountKey, used: int, limit: int) -> None:
-    rule = None if judge is None else judge.rule_of(key)
-    if rule is not None:
-        metrics.budget_used(rule.id, used, limit, key)
 
 
 def packs_cost(

@@ -103,14 +103,13 @@ def test_counts_looked_up_all_at_once_say_what_they_say_one_by_one(sent: list[tu
     for at_once in (True, False):
         told: list[object] = []
         counts = RuleCounts()
-        counts.on_use = lambda *use, told=told: told.append(use)
         if not at_once:
             counts._all_fit = lambda *_: False  # type: ignore[method-assign]  # the short cut is closed
         ledger = MemoryLedger(counts)
         for number, (charges, ends) in enumerate(sent):
             wanted = charged(number, *charges, nonce=number)
             held = reserve(ledger, wanted)
-            told.append(held)
+            told += [held, [*counts.fullest.take()]]
             if ends and isinstance(held, Held):
                 mined(ledger, held.reservation)
         heard.append(told)
