@@ -20,6 +20,8 @@ MOST_PER_SECOND: Final = 7_000
 """More than any gate takes: so many bodies are laid out for it, so that how fast it is ends nothing."""
 _MOST_OF: Final = {"enable": 700, "estimate": 12_000, "receipt": 48_000, "mix": 16_000}
 """Likewise of other kinds: what brings its grant along takes most, what is only asked least."""
+MOST_UNJUDGED: Final = 25_000
+"""Likewise for a gate that judges nothing: so many are handed to it, as far as there are so many."""
 _MEDIANS: Final = ("per_second", "p50", "p99", "p999", "cpu", "settled_cpu", "own_cpu", "resident", "asked")
 _ASKS: Final = {"estimate": "eth_estimateUserOperationGas", "receipt": "eth_getUserOperationReceipt"}
 _SEND: Final = b'"method":"eth_sendUserOperation"'
@@ -53,8 +55,12 @@ def laid_out(seconds: float, kind: str = "use") -> int:
 
 
 def taken(server: Server, corpus: Corpus, kind: str, amount: int) -> list[bytes]:
-    """The next bodies for this server; one that remembers nothing starts at the first."""
+    """The next bodies for this server, after the last one the first again where it may have them twice; a yardstick has
+    the first each time."""
     bodies = corpus.bodies[kind]
+    if server.takes_turns:
+        first = server.taken.get(kind, 0) % len(bodies)
+        return (bodies[first:] + bodies[:first])[:amount]
     first = server.taken.get(kind, 0) if server.remembers else 0
     some = bodies[first : first + amount]
     assert some, f"{server.name}: no {kind} left; lay out more (MOST_PER_SECOND)"
@@ -76,7 +82,8 @@ def measure(
 
     Raises `AssertionError` for a request that got lost.
     """
-    amount = laid_out(seconds, kind) if rate is None else round(seconds * rate)
+    most = MOST_UNJUDGED * seconds if server.takes_turns else laid_out(seconds, kind)
+    amount = round(most if rate is None else seconds * rate)
     bodies = taken(server, corpus, kind, amount)
     path = write_bodies(folder / "bodies", bodies)
     before, counts, began = server.usage(), server.counts(), time.monotonic()
@@ -92,6 +99,9 @@ def measure(
     if server.remembers:
         server.taken[kind] = server.taken.get(kind, 0) + figures.requests + 2 * connections
         check_all_went_through(server.name, figures, bodies, seen["distinct"] - counts["distinct"], connections)
+    if server.takes_turns:
+        server.taken[kind] = server.taken.get(kind, 0) + figures.requests + 2 * connections
+        assert figures.requests <= len(bodies), f"{server.name}: the same operations again; lay out more"
     if kind in _ASKS:
         asked = seen["asked"].get(_ASKS[kind], 0) - counts["asked"].get(_ASKS[kind], 0)
         check_all_arrived(server.name, figures, asked, connections)

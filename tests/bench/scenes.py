@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from tests.bench.corpus import KINDS, Corpus, write_corpus
 from tests.bench.load import drive_at, write_bodies
-from tests.bench.measure import CONNECTIONS, Measured, grant, laid_out, measure, middle, park
+from tests.bench.measure import CONNECTIONS, MOST_UNJUDGED, Measured, grant, laid_out, measure, middle, park
 from tests.bench.servers import CLIENT_CORE, PARTS, GateKind, Server, gate, stack_of_servers, upstream
 
 WARM_UP_SECONDS: Final = 1
@@ -277,7 +277,8 @@ def few_rounds(
     **options: float,
 ) -> Found:
     """Some of the servers, for a quick look at their ratios; without a `warm_up` only at what arrives."""
-    corpus = write_corpus(folder, {"use": laid_out(warm_up + seconds * rounds)}, name="few")
+    uses = max(laid_out(warm_up + seconds * rounds), round(MOST_UNJUDGED * seconds) if "gate, off" in names else 0)
+    corpus = write_corpus(folder, {"use": uses}, name="few")
     with ExitStack() as stack:
         servers = stack_of_servers(stack, folder, corpus.known, names, **options)
         taken: dict[str, list[Measured]] = {name: [] for name in servers}

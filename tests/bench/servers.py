@@ -95,7 +95,8 @@ class Server:
     url: str
     upstream: str
     child: Child
-    remembers: bool = False  # a gate, which never gets an operation twice
+    remembers: bool = False  # a gate that judges, which never gets an operation twice
+    takes_turns: bool = False  # one that does not, which gets each as seldom as there are others
     admin: str = ""
     ledger: Path | None = None
     taken: dict[str, int] = field(default_factory=dict)  # of each kind of body, how many it has had
@@ -261,6 +262,7 @@ def gate(
             behind,
             child,
             remembers=kind.mode != "off",
+            takes_turns=kind.mode == "off",
             admin=origin,
             ledger=own / "ledger.db" if kept else None,
         )

@@ -84,9 +84,7 @@ def test_a_faster_gate_runs_out_of_nothing_that_is_laid_out_for_it(
         return replace(MEASURED, per_second=a_second)
 
     def servers(_stack: object, _folder: Path, _known: Path, names: tuple[str, ...] = (), **_: float) -> object:
-        running = subprocess.Popen(["true"])
-        running.wait()
-        child = Child("none", running, tmp_path)
+        child = _no_child(tmp_path)
         return {name: Server(name, "", "", child, remembers=name in GATES) for name in names or (*YARDSTICKS, *GATES)}
 
     monkeypatch.setattr(scenes, "write_corpus", laid_out_only)
@@ -230,6 +228,23 @@ def test_answers_that_no_upstream_gave_are_no_measurement() -> None:
     for arrived in (FIGURES.requests - 1, FIGURES.requests + 4):
         with pytest.raises(AssertionError, match="arrived"):
             check_all_arrived("one", FIGURES, arrived, connections=2)
+
+
+def test_a_gate_that_judges_nothing_gets_every_operation_before_it_gets_one_again(tmp_path: Path) -> None:
+    corpus = Corpus(tmp_path, bodies={"use": [b"%d" % number for number in range(10)]})
+    server = Server("gate, off", "", "", _no_child(tmp_path), takes_turns=True)
+    had = []
+    for _ in range(5):
+        some = taken(server, corpus, "use", 4)
+        server.taken["use"] = server.taken.get("use", 0) + len(some)
+        had += some
+    assert had == corpus.bodies["use"] * 2
+
+
+def _no_child(folder: Path) -> Child:
+    running = subprocess.Popen(["true"])
+    running.wait()
+    return Child("none", running, folder)
 
 
 def test_what_ci_holds_the_gate_against_is_written_from_a_run(tmp_path: Path) -> None:
