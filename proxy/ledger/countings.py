@@ -18,42 +18,41 @@ the session is held."""
 
 
 class Countings:
-    """Those of all sessions of one chain. False as long as there is none. `held` tells where each claim is held."""
+    """Those of all sessions of one chain. `place_of` tells where a claim is held."""
 
-    def __init__(self, taken_off: TakenOff, held: Mapping[HoldName, NonceSlot]) -> None:
+    def __init__(self, taken_off: TakenOff, place_of: Callable[[HoldName], NonceSlot | None]) -> None:
         self.off: dict[Counter, int] = {}
         """What is in readings, and not in flight any more."""
         self._taken_off = taken_off
-        self._held = held
+        self._place_of = place_of
         self._unread: dict[SessionKey, set[HoldName]] = {}  # restored: no reading since says whether it has them
-        self._of: dict[SessionKey, list[PlacesCounted]] = {}  # the one that stands, and those that are made ready
-
-    def __bool__(self) -> bool:
-        return bool(self._of)
+        self.begun: dict[SessionKey, list[PlacesCounted]] = {}
+        """The one of each session that stands, and those that are made ready; mostly there is none at all."""
 
     def begin(self, session: SessionKey) -> PlacesCounted:
         """One that is made ready."""
         counting = PlacesCounted(self, session)
-        self._of.setdefault(session, []).append(counting)
+        self.begun.setdefault(session, []).append(counting)
         return counting
 
     def is_counted(self, name: HoldName) -> bool | None:
         """See `proxy.ledger.reservation.Ledger.is_counted`."""
-        place, session = self._held.get(name), name.session
-        if place is None or session is None or name in self._unread.get(session, ()):
+        place, session = self._place_of(name), name.session
+        if place is None or session is None or (self._unread and name in self._unread.get(session, ())):
             return None
         return self.has(place, session)
 
     def has(self, place: NonceSlot, session: SessionKey) -> bool:
         """Whether the newest reading of the session has counted what it holds there."""
-        return any(each.stands and place in each.places for each in self._of.get(session, ()))
+        begun = self.begun.get(session)
+        return begun is not None and any(each.stands and place in each.places for each in begun)
 
     def off_in(self, place: NonceSlot, sessions: Iterable[SessionKey], counter: Counter) -> int:
         """How much of `off` is of that place."""
         return sum(
             each.places[place].get(counter, 0)
             for session in sessions
-            for each in self._of.get(session, ())
+            for each in self.begun.get(session, ())
             if each.stands and place in each.places
         )
 
@@ -64,7 +63,9 @@ class Countings:
 
     def dropped(self, name: HoldName) -> None:
         """It is not held any more."""
-        if name.session is not None and (unread := self._unread.get(name.session)) is not None:
+        if not self._unread or name.session is None:  # nearly always
+            return
+        if (unread := self._unread.get(name.session)) is not None:
             unread.discard(name)
             if not unread:
                 del self._unread[name.session]
@@ -72,7 +73,7 @@ class Countings:
     def changed(self, place: NonceSlot, sessions: Iterable[SessionKey]) -> None:
         """Something else is held there by these sessions."""
         for session in sessions:
-            for each in tuple(self._of.get(session, ())):
+            for each in tuple(self.begun.get(session, ())):
                 if place in each.places:
                     self._put(each, place)
 
@@ -83,7 +84,7 @@ class Countings:
 
     def stand(self, counting: PlacesCounted) -> None:
         """See `proxy.ledger.reservation.Counting`."""
-        for each in tuple(self._of[counting.session]):
+        for each in tuple(self.begun[counting.session]):
             if each.stands:
                 self.leave(each)
         counting.stands = True
@@ -95,10 +96,10 @@ class Countings:
         if counting.stands:
             counting.stands = False
             _add(self.off, counting.amounts, -1)
-        if (left := self._of.get(counting.session)) is not None and counting in left:
+        if (left := self.begun.get(counting.session)) is not None and counting in left:
             left.remove(counting)
             if not left:
-                del self._of[counting.session]
+                del self.begun[counting.session]
 
     def _put(self, counting: PlacesCounted, place: NonceSlot) -> None:
         before = counting.places.pop(place, None)

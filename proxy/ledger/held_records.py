@@ -28,29 +28,40 @@ HELD: Final = "held"
 def print_held(operation: AcceptedOperation) -> str | None:
     """The operation; `None` for one that is more than this form can say."""
     held, changes = operation.reservation, operation.changes
-    session, slot = held.session, held.slot
-    if session is None or held.grant is not None or held.gas_price is not None or changes:
+    session, user_op_hash = held.session, held.user_op_hash
+    if session is None or held.grant is not None or held.gas_price is not None:
         return None
-    if slot.sender != session.account or slot.chain_id != session.chain_id:
+    if changes.at_validation or changes.on_success:
         return None
-    if (changes.user_op_hash, changes.chain_id, changes.account) != (held.user_op_hash, slot.chain_id, slot.sender):
+    chain_id, entry_point, sender, nonce = held.slot
+    if sender != session.account or chain_id != session.chain_id:
         return None
-    if not (isfinite(operation.accepted_at) and isfinite(operation.known_at)):
+    if changes.user_op_hash != user_op_hash or changes.chain_id != chain_id or changes.account != sender:
         return None
-    charges = []
-    for charge in held.charges:
-        counter = charge.counter
-        if counter.account != session.account or counter.module != session.module:
-            return None
-        charges.append(f"[{_counter(counter)},{charge.amount},{charge.limit}]")
+    accepted_at, known_at = operation.accepted_at, operation.known_at
+    if not (isfinite(accepted_at) and isfinite(known_at)):
+        return None
+    charges: str | None = ""
+    if held.charges and (charges := _charges(held.charges, session)) is None:
+        return None
     until = "null" if held.valid_until is None else held.valid_until
     rules = print_counted(held.rule_charges) if held.rule_charges else "null"
     lessons = print_counted(held.lessons) if held.lessons else "null"
     return (
-        f'{{"type":"{HELD}","bundler":{_text(operation.bundler)},"of":["{held.user_op_hash.hex()}",{_session(session)},'
-        f'"{slot.entry_point.hex()}",{slot.nonce},[{",".join(charges)}],{until},{rules},{lessons},'
-        f"{operation.accepted_at!r},{operation.known_at!r}]}}"
+        f'{{"type":"{HELD}","bundler":{_text(operation.bundler)},"of":["{user_op_hash.hex()}",{_session(session)},'
+        f'"{entry_point.hex()}",{nonce},[{charges}],{until},{rules},{lessons},{accepted_at!r},{known_at!r}]}}'
     )
+
+
+def _charges(charges: tuple[Charge, ...], session: SessionKey) -> str | None:
+    """Without what they share with the session; `None` where one does not share it."""
+    printed = []
+    for charge in charges:
+        counter = charge.counter
+        if counter.account != session.account or counter.module != session.module:
+            return None
+        printed.append(f"[{_counter(counter)},{charge.amount},{charge.limit}]")
+    return ",".join(printed)
 
 
 @lru_cache(maxsize=4_096)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from proxy.judge.counts import CountKey, Counts, Lesson
@@ -14,7 +15,7 @@ from proxy.ledger.reservation import Basis, Bringer, Concluded, Grip, Held, Nonc
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.ledger.rule_use import EVERYBODY, NOTHING, RuleUseView
 from proxy.ledger.slot_counts import SlotCounts
-from proxy.ledger.slots import Hold, Slot, Slots
+from proxy.ledger.slots import NO_AMOUNTS, Hold, Slot, Slots
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.session.policies.simple_gas import COST_SLOT
 from proxy.userop.primitives import Hash32
@@ -54,18 +55,10 @@ class MemoryLedger:
         return len(self._slots)
 
     def reserve(self, reservation: Reservation, basis: Basis, now: float) -> Held | Refusal | RuleRefusal | Hindered:
+        standing = self._slots.find(reservation.name)
+        if standing is not None and (settled := self._again(standing, reservation, basis)) is not None:
+            return settled
         slot = self._slots.get(reservation.slot)
-        standing = None if slot is None else slot.holds.get(reservation.name)
-        if standing is not None:
-            if (hindered := self._outdated(reservation, basis)) is not None:
-                return hindered
-            if reservation.grant is not None and _asks_more(reservation, standing.amounts):
-                # another grant by the same enable nonce, and another use of what it grants: only one can be mined
-                return Hindered(Hindrance.GRANT_RIVAL, rival=reservation.user_op_hash)
-            if not standing.restored and standing.grip is Grip.ALL:
-                # the same operation takes nothing more
-                standing.attempts += 1
-                return Held(standing.reservation, again=True)
         hindered = self._hindrance(reservation, basis, slot, new=standing is None)
         if hindered is not None:
             return hindered
@@ -87,6 +80,19 @@ class MemoryLedger:
         self._slots.put(Hold(reservation, amounts, attempts=1, accepted=False, bringer=basis.bringer))
         return Held(reservation, replaces=replaces)
 
+    def _again(self, standing: Hold, reservation: Reservation, basis: Basis) -> Held | Hindered | None:
+        """What is said to an operation that is held already, unless it has to be checked anew."""
+        if (hindered := self._outdated(reservation, basis)) is not None:
+            return hindered
+        if reservation.grant is not None and _asks_more(reservation, standing.amounts):
+            # another grant by the same enable nonce, and another use of what it grants: only one can be mined
+            return Hindered(Hindrance.GRANT_RIVAL, rival=reservation.user_op_hash)
+        if standing.restored or standing.grip is not Grip.ALL:
+            return None
+        # the same operation takes nothing more
+        standing.attempts += 1
+        return Held(standing.reservation, again=True)
+
     def occupied(self, place: NonceSlot) -> bool:
         return self._slots.get(place) is not None
 
@@ -94,35 +100,30 @@ class MemoryLedger:
         return self._slots.in_flight(counter)
 
     def in_flight_beside(self, slot: NonceSlot) -> Callable[[Counter], int]:
-        def beside(counter: Counter) -> int:
-            # looked up anew each time: the slot may have changed since the view was asked for
-            return self._slots.in_flight_beside(slot, counter)
-
-        return beside
+        # looked up anew each time: the slot may have changed since the view was asked for
+        return partial(self._slots.in_flight_beside, slot)
 
     def standing(self, slot: NonceSlot, session: SessionKey, user_op_hash: Hash32 | None) -> Standing | None:
         return self._slots.standing(slot, session, user_op_hash)
 
     def accept(self, name: HoldName, *, answered: bool = True) -> None:
-        found = self._slots.find(name)
-        if found is not None:
-            hold = found[1]
+        hold = self._slots.find(name)
+        if hold is not None:
             hold.attempts = max(hold.attempts - 1, 0)
             hold.accepted = True
             if answered and hold.bringer is not None:
                 self._slots.vouch(name)
 
     def release(self, name: HoldName) -> Reservation | None:
-        found = self._slots.find(name)
-        if found is None:
+        hold = self._slots.find(name)
+        if hold is None:
             return None
-        hold = found[1]
         hold.attempts = max(hold.attempts - 1, 0)
         return None if hold.attempts or hold.accepted else self._slots.drop(name)
 
     def held_in(self, slot: NonceSlot) -> tuple[Reservation, ...]:
         found = self._slots.get(slot)
-        return () if found is None else tuple(hold.reservation for hold in found.holds.values())
+        return () if found is None else tuple([hold.reservation for hold in found.holds])
 
     def settle(self, slot: NonceSlot) -> tuple[Reservation, ...]:
         held = self.held_in(slot)
@@ -223,7 +224,9 @@ class MemoryLedger:
             return Hindered(Hindrance.NONCE_FULL, caps.nonce)
         return None
 
-    def _check(self, reservation: Reservation, basis: Basis) -> tuple[Refusal | None, dict[Counter, int]]:
+    def _check(self, reservation: Reservation, basis: Basis) -> tuple[Refusal | None, Mapping[Counter, int]]:
+        if not reservation.charges:
+            return None, NO_AMOUNTS
         in_flight = self.in_flight_beside(reservation.slot)
         amounts: dict[Counter, int] = {}
         for charge in reservation.charges:
@@ -252,5 +255,5 @@ def _view(slot: Slot | None, bringer: Bringer | None) -> RuleUseView:
 
 
 def _others(slot: Slot, reservation: Reservation) -> tuple[Hash32, ...]:
-    others = (name.user_op_hash for name in slot.holds if name.user_op_hash != reservation.user_op_hash)
-    return tuple(dict.fromkeys(others))
+    held = [hold.reservation.user_op_hash for hold in slot.holds]
+    return tuple(dict.fromkeys([other for other in held if other != reservation.user_op_hash]))

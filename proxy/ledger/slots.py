@@ -18,20 +18,19 @@ from proxy.ledger.reservation import Bringer, Grip, NonceSlot, Reservation, Stan
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.ledger.rule_use import NOTHING, RuleUse
 from proxy.session.counters import Counter, HoldName, SessionKey
-from proxy.userop.nonce import nonce_key
 from proxy.userop.primitives import Address, Hash32
 
 _made: Final = tuple.__new__
-_NO_AMOUNTS: Final[Mapping[Counter, int]] = MappingProxyType({})
+NO_AMOUNTS: Final[Mapping[Counter, int]] = MappingProxyType({})
 _NOBODY: Final[Mapping[Bringer, RuleUse]] = MappingProxyType({})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Hold:
-    """One claim on one operation."""
+    """One claim on one operation. `amounts` are never changed."""
 
     reservation: Reservation
-    amounts: dict[Counter, int]
+    amounts: Mapping[Counter, int]
     attempts: int  # sends under way whose answer is not known
     accepted: bool
     restored: bool = False  # held without a check: it may have been replaced since
@@ -50,8 +49,8 @@ class Slot:
     __slots__ = ("amounts", "brought", "holds", "rules")
 
     def __init__(self) -> None:
-        self.holds: dict[HoldName, Hold] = {}
-        self.amounts: Mapping[Counter, int] = _NO_AMOUNTS
+        self.holds: list[Hold] = []
+        self.amounts: Mapping[Counter, int] = NO_AMOUNTS
         self.rules: RuleUse = NOTHING
         self.brought: Mapping[Bringer, RuleUse] = _NOBODY
 
@@ -59,7 +58,7 @@ class Slot:
 @dataclass(slots=True)
 class _OfSession:
     # oldest first; the first is found at once, however many were before it
-    names: OrderedDict[HoldName, NonceSlot] = field(default_factory=OrderedDict)
+    holds: OrderedDict[HoldName, Hold] = field(default_factory=OrderedDict)
     lanes: dict[int, int] = field(default_factory=dict)  # nonce key: how many of them
     grants: dict[int, dict[HoldName, None]] = field(default_factory=dict)  # by the enable nonce that they use
 
@@ -70,16 +69,16 @@ class Slots:
     def __init__(self, rules: RuleCounts) -> None:
         self._rules = rules
         self._slots: dict[NonceSlot, Slot] = {}
-        self._names: dict[HoldName, NonceSlot] = {}
+        self._holds: dict[HoldName, Hold] = {}
         self._in_flight: dict[Counter, int] = {}
-        self.countings = Countings(self._taken_off, self._names)
+        self.countings = Countings(self._taken_off, self._place_of)
         """What readings have of it already."""
         self._sessions: dict[SessionKey, _OfSession] = {}
         self._accounts: dict[Address, int] = {}
         self._bringers: dict[Bringer, int] = {}
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._holds)
 
     # asking
 
@@ -87,18 +86,18 @@ class Slots:
         """What competes for a nonce."""
         return self._slots.get(place)
 
-    def find(self, name: HoldName) -> tuple[Slot, Hold] | None:
-        """What is held under a name, and where."""
-        place = self._names.get(name)
-        if place is None:
-            return None
-        slot = self._slots[place]
-        return slot, slot.holds[name]
+    def find(self, name: HoldName) -> Hold | None:
+        """What is held under a name."""
+        return self._holds.get(name)
+
+    def _place_of(self, name: HoldName) -> NonceSlot | None:
+        hold = self._holds.get(name)
+        return None if hold is None else hold.reservation.slot
 
     def in_flight(self, counter: Counter) -> int:
         """The sum over all slots."""
         held = self._in_flight.get(counter, 0)
-        return held - self.countings.off.get(counter, 0) if self.countings else held
+        return held - self.countings.off.get(counter, 0) if self.countings.begun else held
 
     def in_flight_beside(self, place: NonceSlot, counter: Counter) -> int:
         """The same over all others."""
@@ -106,7 +105,7 @@ class Slots:
         slot = self._slots.get(place)
         if slot is not None:
             held -= slot.amounts.get(counter, 0)
-        if self.countings:
+        if self.countings.begun:
             held -= self.countings.off.get(counter, 0)
             if slot is not None:
                 held += self.countings.off_in(place, _sessions_in(slot), counter)
@@ -117,22 +116,22 @@ class Slots:
         of_session = self._sessions.get(session)
         if of_session is None:
             return ()
-        return tuple(self._slots[place].holds[name].reservation for name, place in of_session.names.items())
+        return tuple([hold.reservation for hold in of_session.holds.values()])
 
     def places_of(self, session: SessionKey) -> frozenset[NonceSlot]:
         """Where these are."""
         of_session = self._sessions.get(session)
-        return frozenset() if of_session is None else frozenset(of_session.names.values())
+        return frozenset() if of_session is None else frozenset([e.reservation.slot for e in of_session.holds.values()])
 
     def oldest_of_session(self, session: SessionKey, most: int) -> tuple[HoldName, ...]:
         """The names of the oldest."""
         of_session = self._sessions.get(session)
-        return () if of_session is None else tuple(islice(of_session.names, most))
+        return () if of_session is None else tuple(islice(of_session.holds, most))
 
     def number_of(self, session: SessionKey) -> int:
         """How many operations of a session are held."""
         of_session = self._sessions.get(session)
-        return 0 if of_session is None else len(of_session.names)
+        return 0 if of_session is None else len(of_session.holds)
 
     def number_in(self, account: Address) -> int:
         """The same of an account, without what nobody checked a signature for."""
@@ -148,16 +147,14 @@ class Slots:
         if of_session is None:
             return None
         slot = self._slots.get(place)
-        replaces = slot is not None and any(
-            other.session == session and other.user_op_hash != user_op_hash for other in slot.holds
-        )
+        replaces = slot is not None and _has_other(slot, session, user_op_hash)
         lanes = of_session.lanes
-        return _made(Standing, (replaces, len(lanes) + (nonce_key(place.nonce) not in lanes)))
+        return _made(Standing, (replaces, len(lanes) + (place.nonce >> 64 not in lanes)))
 
     def rival_of(self, reservation: Reservation) -> Hash32 | None:
         """Another operation in flight, under another nonce, that uses up the same enable nonce."""
         for name in self.grants_beside(reservation):
-            if self._slots[self._names[name]].holds[name].grip is Grip.ALL:
+            if self._holds[name].grip is Grip.ALL:
                 return name.user_op_hash
         return None
 
@@ -167,7 +164,7 @@ class Slots:
         if of_session is None or reservation.grant is None:
             return ()
         turn = of_session.grants.get(reservation.grant, {})
-        return tuple(name for name in turn if self._names[name] != reservation.slot)
+        return tuple(name for name in turn if self._holds[name].reservation.slot != reservation.slot)
 
     def grants_before(self, session: SessionKey, enable_nonce: int) -> tuple[HoldName, ...]:
         """See `Ledger.grants_before`."""
@@ -179,7 +176,7 @@ class Slots:
             for nonce, turn in of_session.grants.items()
             if 0 <= nonce < enable_nonce
             for name in turn
-            if not self.countings.has(self._names[name], session)
+            if not self.countings.has(self._holds[name].reservation.slot, session)
         )
 
     # changing
@@ -188,18 +185,18 @@ class Slots:
         """Hold this from now on."""
         reservation = hold.reservation
         name, place = reservation.name, reservation.slot
+        self._holds[name] = hold
         slot = self._slots.get(place)
         if slot is None:
             slot = self._slots[place] = Slot()
-        slot.holds[name] = hold
-        self._names[name] = place
-        self._add(hold, place, 1)
+        slot.holds.append(hold)
+        self._count(hold, 1)
         if name.session is not None:
             of_session = self._sessions.get(name.session)
             if of_session is None:
                 of_session = self._sessions[name.session] = _OfSession()
-            of_session.names[name] = place
-            lane = nonce_key(place.nonce)
+            of_session.holds[name] = hold
+            lane = place.nonce >> 64
             of_session.lanes[lane] = of_session.lanes.get(lane, 0) + 1
             if hold.restored:
                 self.countings.restored(name)
@@ -209,38 +206,39 @@ class Slots:
 
     def drop(self, name: HoldName) -> Reservation:
         """Hold it no more."""
-        place = self._names.pop(name)
+        hold = self._holds.pop(name)
+        reservation = hold.reservation
+        place = reservation.slot
         slot = self._slots[place]
-        hold = slot.holds.pop(name)
-        self._add(hold, place, -1)
-        self._drop_from_session(hold.reservation)
-        self.countings.dropped(name)
+        slot.holds.remove(hold)
+        self._count(hold, -1)
+        if name.session is not None:
+            self._drop_from_session(name.session, reservation)
+            self.countings.dropped(name)
         self._recount(slot, place, name)
         if not slot.holds:
             del self._slots[place]
-        return hold.reservation
+        return reservation
 
     def vouch(self, name: HoldName) -> None:
         """Somebody has checked its signature: it counts for everybody from now on."""
-        place = self._names[name]
-        slot = self._slots[place]
-        hold = slot.holds[name]
+        hold = self._holds[name]
         if hold.bringer is not None:
-            self._add(hold, place, -1)
+            self._count(hold, -1)
             hold.bringer = None
-            self._add(hold, place, 1)
-            self._recount_rules(slot)
+            self._count(hold, 1)
+            self._recount_rules(self._slots[hold.reservation.slot])
 
     def loosen(self, name: HoldName, grip: Grip) -> None:
         """Hold less of it."""
-        place = self._names[name]
-        slot = self._slots[place]
-        slot.holds[name].grip = grip
-        self._recount(slot, place, name)
+        hold = self._holds[name]
+        place = hold.reservation.slot
+        hold.grip = grip
+        self._recount(self._slots[place], place, name)
 
     def _taken_off(self, place: NonceSlot, session: SessionKey) -> Mapping[Counter, int] | None:
         slot = self._slots.get(place)
-        if slot is None or not any(name.session == session for name in slot.holds):
+        if slot is None or not any(hold.reservation.session == session for hold in slot.holds):
             return None
         left = _most_of(slot, counted=session)
         if not left:
@@ -248,41 +246,40 @@ class Slots:
         beyond = ((counter, amount - left.get(counter, 0)) for counter, amount in slot.amounts.items())
         return {counter: amount for counter, amount in beyond if amount}
 
-    def _drop_from_session(self, reservation: Reservation) -> None:
-        name, place = reservation.name, reservation.slot
-        if name.session is None:
+    def _drop_from_session(self, session: SessionKey, reservation: Reservation) -> None:
+        name, lane = reservation.name, reservation.slot.nonce >> 64
+        of_session = self._sessions[session]
+        del of_session.holds[name]
+        if not of_session.holds:
+            del self._sessions[session]
             return
-        of_session = self._sessions[name.session]
-        del of_session.names[name]
+        if left := of_session.lanes[lane] - 1:
+            of_session.lanes[lane] = left
+        else:
+            del of_session.lanes[lane]
         if reservation.grant is not None:
             turn = of_session.grants[reservation.grant]
             del turn[name]
             if not turn:
                 del of_session.grants[reservation.grant]
-        lane = nonce_key(place.nonce)
-        of_session.lanes[lane] -= 1
-        if not of_session.lanes[lane]:
-            del of_session.lanes[lane]
-        if not of_session.names:
-            del self._sessions[name.session]
 
     def _recount(self, slot: Slot, place: NonceSlot, name: HoldName) -> None:
         """The sums follow one slot, whose operations are few; that of this name is not as it was."""
-        for counter, amount in slot.amounts.items():
-            left = self._in_flight[counter] - amount
-            if left:
-                self._in_flight[counter] = left
+        before, after, in_flight = slot.amounts, _most_of(slot), self._in_flight
+        for counter, amount in before.items():
+            if left := in_flight[counter] - amount:
+                in_flight[counter] = left
             else:
-                del self._in_flight[counter]
-        slot.amounts = amounts = _most_of(slot)
-        for counter, amount in amounts.items():
-            self._in_flight[counter] = self._in_flight.get(counter, 0) + amount
-        if self.countings:
-            self.countings.changed(place, _sessions_in(slot, name))
+                del in_flight[counter]
+        for counter, amount in after.items():
+            in_flight[counter] = in_flight.get(counter, 0) + amount
+        slot.amounts = after
+        if self.countings.begun:
+            self.countings.changed(place, _sessions_in(slot, name.session))
         if slot.rules is not NOTHING or slot.brought:
             self._recount_rules(slot)
             return
-        for hold in slot.holds.values():
+        for hold in slot.holds:
             if hold.reservation.rule_charges:
                 self._recount_rules(slot)
                 return
@@ -290,7 +287,7 @@ class Slots:
     def _recount_rules(self, slot: Slot) -> None:
         use = NOTHING
         brought: dict[Bringer, RuleUse] = {}
-        for hold in slot.holds.values():
+        for hold in slot.holds:
             if not hold.reservation.rule_charges or hold.grip is Grip.NONE:
                 continue
             if hold.bringer is not None:
@@ -310,10 +307,10 @@ class Slots:
                 self._rules.held.hold(after, bringer)
             slot.brought = brought
 
-    def _add(self, hold: Hold, place: NonceSlot, number: int) -> None:
+    def _count(self, hold: Hold, number: int) -> None:
         """One more, or one less, of its account or of its bringer."""
         if hold.bringer is None:
-            _add_to(self._accounts, place.sender, number)
+            _add_to(self._accounts, hold.reservation.slot.sender, number)
         else:
             _add_to(self._bringers, hold.bringer, number)
 
@@ -322,31 +319,37 @@ _Name = TypeVar("_Name")
 
 
 def _add_to(numbers: dict[_Name, int], name: _Name, number: int) -> None:
-    after = numbers.get(name, 0) + number
-    if after:
+    if after := numbers.get(name, 0) + number:
         numbers[name] = after
     else:
         del numbers[name]
 
 
-def _sessions_in(slot: Slot, *others: HoldName) -> set[SessionKey]:
-    return {name.session for name in (*slot.holds, *others) if name.session is not None}
+def _has_other(slot: Slot, session: SessionKey, user_op_hash: Hash32 | None) -> bool:
+    """Whether another operation of the session is held there."""
+    held = [hold.reservation for hold in slot.holds]
+    return any(other.session == session and other.user_op_hash != user_op_hash for other in held)
+
+
+def _sessions_in(slot: Slot, *others: SessionKey | None) -> set[SessionKey]:
+    sessions = (*(hold.reservation.session for hold in slot.holds), *others)
+    return {session for session in sessions if session is not None}
 
 
 def _most_of(slot: Slot, counted: SessionKey | None = None) -> Mapping[Counter, int]:
     """The most that any of its operations takes of each counter; nothing of what none takes anything of. What a reading
     of the `counted` session has is left out."""
     if not slot.holds:
-        return _NO_AMOUNTS
+        return NO_AMOUNTS
     if len(slot.holds) == 1 and counted is None:
-        (hold,) = slot.holds.values()
+        (hold,) = slot.holds
         if hold.grip is Grip.ALL and 0 not in hold.amounts.values():
             return hold.amounts  # nearly always
     amounts: dict[Counter, int] = {}
-    for name, hold in slot.holds.items():
+    for hold in slot.holds:
         if hold.grip is Grip.NONE:
             continue
-        local = hold.grip is Grip.LOCAL or (counted is not None and name.session == counted)
+        local = hold.grip is Grip.LOCAL or (counted is not None and hold.reservation.session == counted)
         for counter, amount in hold.amounts.items():
             if amount > amounts.get(counter, 0) and not (local and is_on_chain(counter)):
                 amounts[counter] = amount

@@ -102,7 +102,7 @@ class Registry:
 
     def is_frozen(self, key: SessionKey) -> bool:
         """Whether ops hold the session."""
-        return self.freezes.on(key) is not None
+        return self.freezes.any and self.freezes.on(key) is not None
 
     def revise(self, key: SessionKey) -> None:
         """What is known of it counts together with something that has changed: whoever reads or judges it just now did

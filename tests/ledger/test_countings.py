@@ -134,7 +134,7 @@ class Readings(RuleBasedStateMachine):
             reading.counting.__exit__(None, None, None)
         for name in self.held:
             self.ledger.expire(name)
-        assert not self.ledger._slots.countings, "nothing is kept of what is not in flight"
+        assert not self.ledger._slots.countings.begun, "nothing is kept of what is not in flight"
 
     def _sum(self, wanted: Counter, places: Iterable[NonceSlot]) -> int:
         return sum(max((self._takes(name, wanted) for name in self._in(place)), default=0) for place in places)
