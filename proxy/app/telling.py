@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from proxy.chain.settlement.ends import End
+from proxy.chain.settlement.draft import End
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.happening import Alerts, Happening, HappeningKind
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended

@@ -31,7 +31,7 @@ class AwaitedChanges:
     """By the name of each claim on an operation."""
 
     def __init__(self) -> None:
-        self._expected: dict[HoldName, Changes] = {}
+        self._expected: dict[HoldName, Changes] = {}  # of those that change anything
         # in the order they were accepted; the first is found at once, however many were before it
         self._by_holder: dict[_Holder, OrderedDict[HoldName, None]] = {}
         self._grants: dict[SessionKey, OrderedDict[Hash32, tuple[HoldName, ...]]] = {}
@@ -39,16 +39,16 @@ class AwaitedChanges:
         self._clearings: dict[_Holder, int] = {}
         self._spared: dict[SessionKey, int] = {}
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._expected
-
-    def add(self, changes: Changes, name: HoldName) -> None:
-        """Expected from now on; it must not be yet."""
-        self._expected[name] = changes
+    def add(self, changes: Changes, name: HoldName) -> bool:
+        """Expected from now on. Whether it was not yet, and changes anything: nearly all use their session and nothing
+        else."""
         if (session := name.session) is not None:
             self._wait(session[:3], name)
-        if changes.at_validation or changes.on_success:  # hardly ever: nearly all use their session and nothing else
-            self._add(_expected_of(changes), name)
+        if not (changes.at_validation or changes.on_success) or name in self._expected:
+            return False
+        self._expected[name] = changes
+        self._add(_expected_of(changes), name)
+        return True
 
     def _wait(self, holder: _Holder, name: HoldName) -> None:
         waiting = self._by_holder.get(holder)
@@ -70,14 +70,12 @@ class AwaitedChanges:
             self._spared[key] = self._spared.get(key, 0) + 1
 
     def take(self, name: HoldName) -> Changes | None:
-        """Expected no more; what it would have changed, `None` when it was not expected."""
-        changes = self._expected.pop(name, None)
-        if changes is None:
-            return None
-        if changes.at_validation or changes.on_success:
-            self._take(_expected_of(changes), name)
+        """Expected no more; what it would have changed, if anything."""
         if (session := name.session) is not None:
             self._wait_no_more(session[:3], name)
+        changes = self._expected.pop(name, None) if self._expected else None
+        if changes is not None:
+            self._take(_expected_of(changes), name)
         return changes
 
     def _wait_no_more(self, holder: _Holder, name: HoldName) -> None:

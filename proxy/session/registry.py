@@ -49,6 +49,8 @@ class Registry:
         self._mined_at: dict[SessionKey, int] = {}
         self._former_signers = FormerSigners()
         self._awaited = AwaitedChanges()
+        self.used: Callable[[HoldName], object] = self._awaited.take
+        """An operation was mined that has used its session, and neither changes nor charges anything."""
         self._revisions: dict[SessionKey, int] = {}  # of those that changed since the start
 
     def __len__(self) -> int:
@@ -158,11 +160,8 @@ class Registry:
         is: a removal revokes, and a grant grants, when it is mined.
         """
         name = name or HoldName(changes.user_op_hash, None)
-        if name in self._awaited:
-            return ()
-        self._awaited.add(changes, name)
-        if not (changes.at_validation or changes.on_success):  # nearly always
-            return ()
+        if not self._awaited.add(changes, name):
+            return ()  # nearly always
         pending = []
         for key, change in changes.granted():
             known = self._sessions.get(key)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from proxy.app.telling import Telling
-from proxy.chain.settlement.ends import End
+from proxy.chain.settlement.draft import End
 from proxy.edge.audit.line import pack, unpack
 from proxy.edge.audit.plain import plain_end
 from proxy.edge.telemetry.metrics import Metrics

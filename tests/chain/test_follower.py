@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from proxy.chain.follower import OperationFollower
-from proxy.chain.settlement.ends import End
+from proxy.chain.settlement.draft import End
 from proxy.chain.settlement.lookout import Lookout
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.settlement import Settlement

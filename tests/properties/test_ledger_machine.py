@@ -33,7 +33,8 @@ from proxy.chain import reader as reader_module
 from proxy.chain.exact import ExactReading, Tokens
 from proxy.chain.hydrate import Reading
 from proxy.chain.reader import NodeReader
-from proxy.chain.settlement.ends import End, name_of
+from proxy.chain.settlement.draft import End
+from proxy.chain.settlement.ends import name_of
 from proxy.chain.settlement.flights import LET_GO
 from proxy.chain.settlement.lookout import Lookout
 from proxy.chain.settlement.node_word import NodeWord

@@ -6,28 +6,24 @@ Nothing here waits: whatever ends at once is gathered in a `OutcomeDraft`, and h
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
+from proxy.chain.settlement.draft import End, OutcomeDraft
 from proxy.chain.settlement.flights import LET_GO, Flight, Flights
-from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.remembered import Remembered
-from proxy.chain.settlement.slices import BlockName
-from proxy.ledger.doubts import Doubt
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended, EndedName, Evidence, InFlight, Mined, Stage
 from proxy.ledger.reservation import (
-    NO_ROWS,
     Grip,
     Ledger,
     NonceSlot,
     Reservation,
-    RuleRows,
     is_on_chain,
     most_of,
     one_of_each_session,
 )
-from proxy.record import record
-from proxy.session.counters import Counter, HoldName, SessionKey
+from proxy.session.changes import Changes
+from proxy.session.counters import Counter, HoldName
 from proxy.session.granted import is_granted
 from proxy.session.known import KnownSession, read_since
 from proxy.session.policies.simple_gas import counted_at
@@ -36,48 +32,6 @@ from proxy.userop.primitives import Hash32
 
 _CHARGES_AN_END: Final = 16
 _made: Final = tuple.__new__
-
-
-@record(kw_only=True)
-class End:
-    """An end to be told of. `late` says that something of it had been let go before."""
-
-    ended: Ended
-    late: bool = False
-
-
-@dataclass(slots=True)
-class OutcomeDraft:
-    """What becomes known at once."""
-
-    sessions: dict[SessionKey, KnownSession] = field(default_factory=dict)
-    uses: dict[Counter, int] = field(default_factory=dict)
-    stages: list[tuple[HoldName, Stage]] = field(default_factory=list)
-    remembered: list[Ended] = field(default_factory=list)
-    revived: list[InFlight] = field(default_factory=list)
-    rules: list[RuleRows] = field(default_factory=list)
-    told: list[End] = field(default_factory=list)
-    to_read: dict[SessionKey, int] = field(default_factory=dict)  # with the block that changed them, 0 if not known
-    unseconded: dict[Hash32, Evidence] = field(default_factory=dict)  # holds that end by this once it is proven
-    weight: int = 0  # of what has ended, in ends of operations that few rules count
-
-    def outcome(
-        self, *, cursor: SettledUpTo | None = None, blocks: tuple[BlockName, ...] = (), cut: int | None = None
-    ) -> Outcome:
-        """For the store."""
-        return Outcome(
-            sessions=tuple(self.sessions.values()),
-            declared_uses=self.uses,
-            stages=tuple(self.stages),
-            ended=tuple(each.name for each in self.remembered),
-            remembered=tuple(self.remembered),
-            revived=tuple(self.revived),
-            rules=RuleRows.joined(self.rules) if self.rules else NO_ROWS,
-            cursor=cursor,
-            blocks=blocks,
-            cut=cut,
-            doubts=tuple(Doubt(key, block) for key, block in self.to_read.items()),
-        )
 
 
 class Ends:
@@ -147,10 +101,13 @@ class Ends:
 
     def _mined_alone(self, draft: OutcomeDraft, held: Reservation, mined: Mined) -> None:
         """The same of one that neither competes with anything nor has used an enable nonce."""
-        ours = (held,)
-        self._count(draft, ours, mined, _shown_by(mined, None))
+        now = self._clock()
+        counted = held if held.gas_price is None else _as_counted(held, mined)
+        counted_at = self._count_for_rules(draft, counted, mined, now)
+        shown = _shown_by(mined, None)
+        self._count_claim(draft, counted, mined, shown, now, counted_at=counted_at, told=counted)
         if mined.permission_ids and not _is_shown(held, mined):
-            self._doubt_named(draft, ours, mined)
+            self._doubt_named(draft, (held,), mined)
 
     def _doubt_named(self, draft: OutcomeDraft, ours: Sequence[Reservation], mined: Mined) -> None:
         """The bundle names a session under which nothing of the operation is held: it and those that were charged in
@@ -251,59 +208,95 @@ class Ends:
                 self._registry.revise(name.session)  # a reading under way does not know which use to count it for
             draft.revived.append(InFlight(operation=operation, stage=stage))
 
-    def _count(self, draft: OutcomeDraft, counted: Sequence[Reservation], mined: Mined, evidence: Evidence) -> None:
+    def _count(self, draft: OutcomeDraft, claims: Sequence[Reservation], mined: Mined, evidence: Evidence) -> None:
         """What the mined operation has used is counted, once."""
         now = self._clock()
-        counted = [each if each.gas_price is None else _as_counted(each, mined) for each in counted]
-        first = counted[0] if len(counted) == 1 else most_of(counted)
-        counted_at: int | None = None
-        if first.rule_charges or first.lessons:
-            at = None if mined.timestamp is None else self.counted_at(mined.timestamp)
-            counted_at, rules = self._ledger.conclude(first, now, success=mined.success, at=at)
-            draft.rules.append(rules)
+        counted = [each if each.gas_price is None else _as_counted(each, mined) for each in claims]
+        first = most_of(counted)
+        counted_at = self._count_for_rules(draft, first, mined, now)
         for each in counted:
-            name = each.name
-            is_counted = self._ledger.is_counted(name)
-            operation, stage = self._take(name)
-            self._ledger.expire(name)
-            if operation is None:
-                continue
-            # of what was let go, nothing is awaited any more
-            self._registry.expect(operation.changes, now, name)
-            before = None if name.session is None else self._registry.get(name.session)
-            added = adds_charges(before, mined.block, counted=is_counted)
-            changed = self._registry.mined(
-                name, success=mined.success, charges=each.charges, block=mined.block, counted=is_counted, now=now
-            )
-            if changed:
-                self._changed(draft, changed)
-            if not added and name.session is not None and (read := self._registry.get(name.session)) is not None:
-                # the reading that has counted it may never have reached the disk: it goes there with the end
-                draft.sessions[name.session] = read
-            for charge in each.charges:
-                if not is_on_chain(charge.counter):
-                    draft.uses[charge.counter] = self._registry.declarations.uses(charge.counter)
-            is_first, held = name == first.name, operation.reservation
-            told, restated = first if is_first else each, False
-            if told is not held:
-                operation = replace(operation, reservation=told)
-                restated = (told.charges, told.rule_charges) != (held.charges, held.rule_charges)
-            ended = Ended(
-                operation=operation,
-                ended_at=now,
-                mined=mined,
-                cause=Cause.MINED,
-                evidence=evidence,
-                added=added,
-                counted_at=counted_at if is_first else None,
-                stage=stage,
-                restated=restated,
-            )
-            self._close(draft, ended, stage)
-            if len(counted) > 1 and name.session is not None:
-                draft.to_read[name.session] = mined.block or 0  # only one of them has used anything
-            if added and before is not None and read_since(before, mined.block):
-                self._doubt_twice(draft, before, each)
+            if len(counted) > 1 and each.session is not None and each.name in self._flights:
+                draft.to_read[each.session] = mined.block or 0  # only one of them has used anything
+            told, at = (first, counted_at) if each.name == first.name else (each, None)
+            self._count_claim(draft, each, mined, evidence, now, counted_at=at, told=told)
+
+    def _count_for_rules(self, draft: OutcomeDraft, counted: Reservation, mined: Mined, now: float) -> int | None:
+        """When rules count it, if any do."""
+        if not (counted.rule_charges or counted.lessons):
+            return None
+        at = None if mined.timestamp is None else self.counted_at(mined.timestamp)
+        counted_at, rows = self._ledger.conclude(counted, now, success=mined.success, at=at)
+        draft.rules.append(rows)
+        return counted_at
+
+    def _count_claim(
+        self,
+        draft: OutcomeDraft,
+        counted: Reservation,
+        mined: Mined,
+        evidence: Evidence,
+        now: float,
+        *,
+        counted_at: int | None,
+        told: Reservation,
+    ) -> None:
+        """What one claim has used is counted, and it is over; `told` is what is kept of it."""
+        name, added = counted.name, False
+        is_counted = self._ledger.is_counted(name) if counted.charges else None
+        operation, stage = self._take(name)
+        self._ledger.expire(name)
+        if operation is None:
+            return
+        if counted.charges or operation.changes:
+            added = self._charge(draft, counted, operation.changes, mined, now, is_counted=is_counted)
+        else:
+            self._registry.used(name)  # its session, which no policy counts: nearly always
+        held, restated = operation.reservation, False
+        if told is not held:
+            operation = replace(operation, reservation=told)
+            restated = (told.charges, told.rule_charges) != (held.charges, held.rule_charges)
+        ended = Ended(
+            operation=operation,
+            ended_at=now,
+            mined=mined,
+            cause=Cause.MINED,
+            evidence=evidence,
+            added=added,
+            counted_at=counted_at,
+            stage=stage,
+            restated=restated,
+        )
+        self._close(draft, ended, stage)
+
+    def _charge(
+        self,
+        draft: OutcomeDraft,
+        counted: Reservation,
+        changes: Changes,
+        mined: Mined,
+        now: float,
+        *,
+        is_counted: bool | None,
+    ) -> bool:
+        """What the operation changes is changed, and what it charges is charged; whether that was added to what was
+        known of its session."""
+        name, session = counted.name, counted.session
+        self._registry.expect(changes, now, name)  # of what was let go, nothing is awaited any more
+        before = None if session is None else self._registry.get(session)
+        added = bool(counted.charges) and adds_charges(before, mined.block, counted=is_counted)
+        changed = self._registry.mined(
+            name, success=mined.success, charges=counted.charges, block=mined.block, counted=is_counted, now=now
+        )
+        self._changed(draft, changed)
+        if counted.charges and not added and session is not None and (read := self._registry.get(session)) is not None:
+            # the reading that has counted it may never have reached the disk: it goes there with the end
+            draft.sessions[session] = read
+        for charge in counted.charges:
+            if not is_on_chain(charge.counter):
+                draft.uses[charge.counter] = self._registry.declarations.uses(charge.counter)
+        if added and before is not None and read_since(before, mined.block):
+            self._doubt_twice(draft, before, counted)
+        return added
 
     def _doubt_twice(self, draft: OutcomeDraft, read: KnownSession, counted: Reservation) -> None:
         """Held only since that reading, which is not older than the block that mined it: it may be counted there too,

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
 from proxy.chain.settlement.books import Books
-from proxy.chain.settlement.ends import Ends, OutcomeDraft
+from proxy.chain.settlement.draft import OutcomeDraft
+from proxy.chain.settlement.ends import Ends
 from proxy.chain.settlement.flights import LET_GO, Flights
 from proxy.chain.settlement.outcome import Outcome
 from proxy.chain.settlement.patience import Patience

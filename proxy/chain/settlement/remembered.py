@@ -62,8 +62,10 @@ class Remembered:
                 in_block = self._by_block[block] = {}
                 insort(self._blocks, block)
             in_block[name] = None
-        self._order.append(ended)
-        self.forget_old(ended.ended_at, most=_FOR_ONE)
+        order = self._order
+        order.append(ended)
+        if order[0].ended_at <= ended.ended_at - self._seconds:
+            self.forget_old(ended.ended_at, most=_FOR_ONE)
 
     def take_out(self, name: HoldName) -> EndedName | None:
         """The operation is in flight again, or forgotten."""

@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
 from proxy.chain.settlement.books import Books
-from proxy.chain.settlement.ends import End, Ends, OutcomeDraft, grip_of
+from proxy.chain.settlement.draft import End, OutcomeDraft
+from proxy.chain.settlement.ends import Ends, grip_of
 from proxy.chain.settlement.flights import LET_GO, Flight, Flights, as_sent
 from proxy.chain.settlement.letting_go import LettingGo
 from proxy.chain.settlement.outcome import Keeper, Outcome

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Final
 
-from proxy.chain.settlement.ends import OutcomeDraft
+from proxy.chain.settlement.draft import OutcomeDraft
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.pace import Pace
 from proxy.chain.settlement.patience import Patience

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from proxy.chain.settlement.claimed import AskClaim
-from proxy.chain.settlement.ends import End
+from proxy.chain.settlement.draft import End
 from proxy.chain.settlement.lookout import Lookout
 from proxy.chain.settlement.node_word import NodeWord
 from proxy.chain.settlement.patience import Patience

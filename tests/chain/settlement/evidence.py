@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.chain.settlement.ends import End
+from proxy.chain.settlement.draft import End
 from proxy.chain.settlement.patience import Patience
 from proxy.ledger.operations import Cause
 
