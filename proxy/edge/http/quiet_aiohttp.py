@@ -42,6 +42,8 @@ class QuietServer(web.Server):
     exempt: Callable[[str], bool]
     unread: Untaken | None = None
     """Where answers that nobody takes are counted; `None` where somebody else does."""
+    head_seconds: float | None = None
+    """So long a newcomer may take to ask its first question; afterwards aiohttp's own time of keeping alive runs."""
 
     @classmethod
     def like(
@@ -141,6 +143,7 @@ class QuietHandler(web.RequestHandler):
     _is_held_up = False
     when_over: Callable[[], None] | None = None
     """Told once nothing of it is being answered, and nothing will be."""
+    _newcomers_time: asyncio.TimerHandle | None = None
     arrived: Callable[[bytes], None] | None = None
     """Told of bytes that a WebSocket's reader was given, once it has looked at them."""
 
@@ -150,8 +153,21 @@ class QuietHandler(web.RequestHandler):
         if self._unread is not None and (sock := transport.get_extra_info("socket")) is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         super().connection_made(transport)
+        if isinstance(self._manager, QuietServer) and self._manager.head_seconds is not None:
+            self._newcomers_time = self._loop.call_later(self._manager.head_seconds, self._show_out)
         if self._task_handler is not None:
             self._task_handler.add_done_callback(partial(self._over, self._manager))
+
+    def has_asked(self) -> None:
+        """It is a newcomer no more."""
+        if self._newcomers_time is not None:
+            self._newcomers_time.cancel()
+            self._newcomers_time = None
+
+    def _show_out(self) -> None:
+        self._newcomers_time = None
+        if self._current_request is None and not self._messages:
+            self.force_close()
 
     def _over(self, manager: web.Server | None, _task: object) -> None:
         if isinstance(manager, QuietServer):
@@ -162,6 +178,7 @@ class QuietHandler(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        self.has_asked()  # or never will
         self._carrier = None
         # aiohttp's of a WebSocket refers to this again: such a circle would wait for the garbage collector
         self._data_received_cb = None

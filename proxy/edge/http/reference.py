@@ -15,7 +15,7 @@ from proxy.edge.http.inbound import CARRIED_SECONDS, InboundCall
 from proxy.edge.http.intake import Intake
 from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.messages import HttpAnswer, HttpRequest
-from proxy.edge.http.quiet_aiohttp import SERVER_NAME, QuietServer
+from proxy.edge.http.quiet_aiohttp import SERVER_NAME, QuietHandler, QuietServer
 from proxy.edge.http.service import Service
 from proxy.edge.http.tls_door import DoorBounds, TlsDoor
 from proxy.edge.http.websocket import WebSockets, wants_websocket
@@ -88,6 +88,7 @@ class AiohttpListener:
         await self._runner.setup()
         settings = self._settings
         self._server.bound_unread(settings.stalled_seconds, settings.unread_bytes)
+        self._server.head_seconds = settings.head_seconds
         if ssl is not None:
             bounds = DoorBounds(
                 most=settings.connections,
@@ -111,6 +112,8 @@ class AiohttpListener:
         await self._runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if isinstance(request.protocol, QuietHandler):
+            request.protocol.has_asked()
         asked = HttpRequest(request.method, request.raw_path, request.headers, request.content_length, request.remote)
         if wants_websocket(asked):
             return await self._websockets.handle(request)

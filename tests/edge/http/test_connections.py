@@ -1,7 +1,7 @@
 """Callers who are slow, silent, gone or too many take nothing from the others; answers come in the order asked.
 
-What is said of the lean listener alone is more than aiohttp does: that one gives a head no time, leaves who has stopped
-talking, and hangs up without a word where all are busy or it stops.
+What is said of the lean listener alone is more than aiohttp does: that one ends a slow head without a word, leaves who
+has stopped talking, and hangs up without a word where all are busy or it stops.
 """
 
 from __future__ import annotations
@@ -204,9 +204,18 @@ async def test_a_head_that_trickles_is_not_waited_for_for_ever() -> None:
         assert b" 408 " in told.result()
 
 
-async def test_a_silent_newcomer_is_shown_out() -> None:
-    async with listener(EchoGate(), head_seconds=0.02) as line:
-        assert await (await line.peer()).rest() == b""
+@pytest.mark.parametrize("transport", Transport)
+async def test_a_newcomer_who_does_not_come_to_the_point_is_shown_out_and_one_who_has_asked_is_not(
+    transport: Transport,
+) -> None:
+    async with listener(EchoGate(), transport, head_seconds=0.5, linger_seconds=0.01) as line:
+        known = await line.peer(post())
+        assert (await known.hear())[2] == ANSWER
+        silent, slow = await line.peer(), await line.peer(HEAD[:30])
+        assert await silent.rest() == b""
+        assert await slow.rest() == b"" or transport is Transport.LEAN  # that one is told why
+        await known.say(post())
+        assert (await known.hear())[2] == ANSWER
 
 
 @pytest.mark.parametrize("transport", Transport)
