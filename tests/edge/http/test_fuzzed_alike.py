@@ -52,7 +52,7 @@ async def all_told(line: Line, said: bytes) -> Told:
     told: Told = []
     try:
         while True:
-            told.append(await _hear(peer))
+            told.append(await hear(peer))
     except (asyncio.IncompleteReadError, ConnectionError):
         return told
     finally:
@@ -64,13 +64,13 @@ async def first_told(line: Line, said: bytes, count: int) -> Told:
     """So many answers to somebody who says this and stays: aiohttp leaves who has stopped talking."""
     peer = await line.peer(said)
     try:
-        return [await _hear(peer) for _ in range(count)]
+        return [await hear(peer) for _ in range(count)]
     finally:
         line.peers.remove(peer)
         peer.leave()
 
 
-async def _hear(peer: Peer) -> tuple[int, dict[str, str], bytes]:
+async def hear(peer: Peer) -> tuple[int, dict[str, str], bytes]:
     status, headers, body = await peer.hear()
     return status, {name: value for name, value in headers.items() if name not in OWN_WORDS}, body
 
