@@ -1,4 +1,4 @@
-"""Whatever is said on one connection, in whatever pieces: each request is answered as if it had come alone, in order."""
+"""Whatever is said on a connection, in whatever pieces: each request is answered in order, as if it had come alone."""
 
 from __future__ import annotations
 
