@@ -44,6 +44,8 @@ _NUMBER: Final = struct.Struct(">Q")
 _LOOK_SECONDS: Final = 0.1
 _VERSION: Final = 2
 """The newest one that does not look for what occurs twice, which takes longer than to write it twice."""
+_made: Final = tuple.__new__
+"""Makes a named tuple without a call of Python's: there is one for every operation."""
 _dumps: Final[Callable[[object, int], bytes]] = marshal.dumps  # type: ignore[assignment]  # raises for what it cannot
 
 Jobs = Sequence[Sequence[Statement]]
@@ -104,7 +106,7 @@ class Daybook:
         """Write a record; `None` when it could not be, and nothing of it is there."""
         if not self._disk.begin() or (self._is_torn and not self._mend()):
             return None
-        record = DayRecord(self.last + 1, jobs)
+        record = _made(DayRecord, (self.last + 1, jobs))
         printed = print_record(record)
         try:
             done = os.write(self._file, printed)
@@ -136,11 +138,12 @@ class Daybook:
 
 def print_record(record: DayRecord) -> bytes:
     """The record as it stands in the file."""
+    number, jobs = record
     try:
-        content = _dumps(record.jobs, _VERSION)
+        content = _dumps(jobs, _VERSION)
     except ValueError:  # a text or a number of a class of its own
-        content = _dumps([[(sql, tuple(map(_plain, values))) for sql, values in job] for job in record.jobs], _VERSION)
-    numbered = _NUMBER.pack(record.number) + content
+        content = _dumps([[(sql, tuple(map(_plain, values))) for sql, values in job] for job in jobs], _VERSION)
+    numbered = _NUMBER.pack(number) + content
     return _HEAD.pack(len(content), crc32(numbered)) + numbered
 
 

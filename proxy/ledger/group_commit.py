@@ -24,7 +24,7 @@ from typing import Final
 
 from proxy.errors import StateUnavailable
 from proxy.ledger.backlog import Backlog
-from proxy.ledger.daybook import Daybook, entered
+from proxy.ledger.daybook import Daybook, Jobs, entered
 from proxy.ledger.prompt_commit import PromptCommit
 from proxy.ledger.statement import Statement
 from proxy.ledger.transactions import Count, fold, transact
@@ -133,12 +133,13 @@ class GroupCommit:
         they may be written by who can wait."""
         if self._daybook is None or self._closed or self.displaced is not None:
             return False
-        if self._loop is not (loop := asyncio.get_running_loop()):
-            self._go_on_in(loop)
+        if (loop := self._loop) is None or not loop.is_running():
+            self._go_on_in(asyncio.get_running_loop())
         turn = self._turn
-        if self._note_down(turn, statements):
+        if self._note([*[job.statements for job in turn], statements] if turn else [statements]):
             if turn:
                 self._turn = []
+                self._tell_noted(turn)
             return True
         self._hand_over()
         return False
@@ -150,7 +151,9 @@ class GroupCommit:
         A write that fails is logged and lost: only for what may be lost.
         """
         if statements and not self._closed:
-            self._add(WriteJob(statements, patient=patient), asyncio.get_running_loop(), idle=idle)
+            if (loop := self._loop) is None or not loop.is_running():
+                loop = asyncio.get_running_loop()
+            self._add(WriteJob(statements, patient=patient), loop, idle=idle)
 
     def _add(self, job: WriteJob, loop: asyncio.AbstractEventLoop, *, idle: bool = False) -> None:
         """Waking the thread costs the loop more than the rest of a write: all of one turn goes over at once."""
@@ -177,7 +180,8 @@ class GroupCommit:
             self._entering = loop.call_soon(self._enter)
 
     def _go_on_in(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Another one may have ended before it handed over."""
+        """Another one may have ended before it handed over. Which one runs is asked where that one does not: it is asked
+        of the system."""
         self._loop, self._entering, self._handing = loop, None, None
 
     def _hand_over(self) -> None:
@@ -189,21 +193,21 @@ class GroupCommit:
             self._give_backlog()
             self._thread.give(turn)
 
-    def _note_down(self, turn: Sequence[WriteJob], last: Sequence[Statement] | None = None) -> bool:
-        """Whether it is on disk with that, the `last` statements too: not where something waits for the thread that is
-        not noted down either."""
+    def _note_down(self, turn: Sequence[WriteJob]) -> bool:
+        """Whether it is on disk with that."""
+        if not self._note([job.statements for job in turn]):
+            return False
+        self._tell_noted(turn)
+        return True
+
+    def _note(self, jobs: Jobs) -> bool:
+        """Whether these are on disk with that: not where something waits for the thread that is not noted down
+        either."""
         daybook, backlog = self._daybook, self._backlog
-        if daybook is None or backlog is None or self._closed or self._thread.owes:
+        if daybook is None or backlog is None or self._closed or not self._thread.keeps_up:
             return False
-        if not self._thread.is_done_with_plain or len(backlog) > _MOST_BACKLOG:
+        if len(backlog) > _MOST_BACKLOG:
             return False
-        jobs, waited = [], []
-        for job in turn:
-            jobs.append(job.statements)
-            if job.done is not None:
-                waited.append(job)
-        if last is not None:
-            jobs.append(last)
         try:
             record = daybook.write(jobs)
         except Exception:  # the writing thread tries it again, and tells what is wrong
@@ -211,12 +215,14 @@ class GroupCommit:
         if record is None:
             return False
         backlog.add(record)
-        if waited:
-            self._thread.is_well()
-            end_here(waited, self._loop)
         if self._entering is None and self._loop is not None:
             self._entering = self._loop.call_later(_LOOK_SECONDS, self._enter)
         return True
+
+    def _tell_noted(self, turn: Sequence[WriteJob]) -> None:
+        if waited := [job for job in turn if job.done is not None]:
+            self._thread.is_well()
+            end_here(waited, self._loop)
 
     def _look_no_more(self) -> None:
         if self._entering is not None:

@@ -51,9 +51,9 @@ class WritingThread:
         return self._handed == self._finished
 
     @property
-    def is_done_with_plain(self) -> bool:
-        """Whether it has tried all that is to be on disk before anything that is noted down later."""
-        return self._handed_plain == self._finished_plain
+    def keeps_up(self) -> bool:
+        """Whether it has written all that is to be on disk before anything that is noted down later."""
+        return not self._owed and self._handed_plain == self._finished_plain
 
     @property
     def owes(self) -> bool:
