@@ -180,8 +180,7 @@ class GroupCommit:
             self._entering = loop.call_soon(self._enter)
 
     def _go_on_in(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Another one may have ended before it handed over. Which one runs is asked where that one does not: it is asked
-        of the system."""
+        """Another one may have ended before it handed over. To ask which one runs is to ask the system."""
         self._loop, self._entering, self._handing = loop, None, None
 
     def _hand_over(self) -> None:
