@@ -124,7 +124,7 @@ def _rpc_server(
     # what is traced waits in a task of its own: the span that is open is found by it
     serves = None if shared.config.tracing.otlp is not None else begin
     metrics = shared.metrics
-    hooks = Hooks(began=metrics.began, ended=metrics.ended, turned_away=partial(_turned_away, metrics))
+    hooks = Hooks(in_flight=metrics.in_flight, turned_away=partial(_turned_away, metrics))
     return RpcServer(tracing.around(answer), settings, hooks, serves, turns=turns)
 
 

@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from proxy.app import listening, running
+from proxy.app import running
 from proxy.app.memory import NoMemory
 from proxy.app.telling import Telling
 from proxy.cli import main
@@ -120,8 +120,7 @@ def take_out(parts: frozenset[str]) -> None:
 def clock_what_tells(clocks: Clocks) -> None:
     """Requests, verdicts, and what becomes of operations."""
     whole: Any = running
-    whole_door: Any = listening
-    whole_hooks, whole_start, whole_tracing = listening.Hooks, running.start, running.open_tracing
+    whole_start, whole_tracing = running.start, running.open_tracing
     nothing = clocks.around(_nothing, clocks.nothing)
 
     class Clocked(EdgeRecorder):
@@ -138,16 +137,12 @@ def clock_what_tells(clocks: Clocks) -> None:
 
             self.decided = decided  # type: ignore[method-assign]  # of each, for this measurement
 
-    def hooks(**each: Any) -> Any:
-        found = whole_hooks(**each)
-        return replace(found, began=clocks.around(found.began), ended=clocks.around(found.ended))
-
     async def start(*given: Any, **named: Any) -> Any:
         telling = asyncio.create_task(clocks.tell())
         given[1].callback(telling.cancel)
         return await whole_start(*given, **named)
 
-    whole_door.Hooks, whole.start = hooks, start
+    whole.start = start
     whole.open_tracing = lambda *given: replace(whole_tracing(*given), recorder=Clocked)
     telling: Any = Telling
     telling.ended = _clocked_method(clocks.around(Telling.ended))

@@ -12,12 +12,12 @@ from proxy.clients.keys import digest_of
 from proxy.clients.licence import ANYBODY, Guest, Licence
 from proxy.clients.rations import Rations
 from proxy.edge.http.forwarded import read_ip
+from proxy.edge.http.messages import DECISION_HEADER
 from proxy.edge.http.wire.fields import Fields
 from proxy.errors import InvalidRequest, NotLicensed
 
 ANY_ORIGIN: Final = "*"
 
-DECISION_HEADER: Final = "X-Sessiongate-Decision-Id"
 """Names the verdict on the operation that was asked about, whatever became of it; of a batch the verdicts in order."""
 
 USUAL_HEADERS: Final = (

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from proxy.broken_off import is_broken_off
 from proxy.clients.rations import Ration
-from proxy.edge.http.clients import DECISION_HEADER
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, PrintedFields
 from proxy.errors import Code, RateLimited, RpcError, TooMuchWaits
@@ -31,6 +30,12 @@ _DISCONNECTED: Final = "disconnected"
 _NO_DECISION: Final = "-"  # of an element of a batch that carried no operation
 CARRIED_SECONDS: Final = 0.00005  # about what is done for a request before its turn, and for its answer after it
 _SMALL: Final = 4096  # an answer no longer than this is always given, so that no submission is left unanswered
+
+
+class Tally(Protocol):
+    """A number that is added to in place."""
+
+    tally: float
 
 
 class AnswerWaiting(Protocol):
@@ -73,6 +78,7 @@ class InboundCall:
         "_context",
         "_counted",
         "_headers",
+        "_in_flight",
         "_request",
         "_service",
         "_settings",
@@ -92,24 +98,25 @@ class InboundCall:
         cors = service.settings.clients.cors(request.headers)
         self._headers = _JSON_ALONE if not cors else PrintedFields({**cors, "Content-Type": JSON})
         self._asked: tuple[HttpWaiting, Request] | None = None  # who waits for the answer to what, until it is given
-        service.hooks.began(context.chain)
+        self._in_flight = service.hooks.in_flight(context.chain)
+        self._in_flight.tally += 1
         service.turns.charge(self.household, CARRIED_SECONDS)
 
     def again(self, length: int | None) -> InboundCall | None:
-        """The call of another request with the same head but for its length; `None` where it has to be received.
+        """The call of another request with the same head but for its length, for which nothing is charged yet; `None`
+        where it has to be received.
 
         What the settings make of a head they make of it as long as they are the same ones.
         """
         settings = self._service.settings
         if settings is not self._settings or (length or 0) > settings.limits.max_bytes:
             return None
-        self._service.hooks.began(self._context.chain)
-        self._service.turns.charge(self.household, CARRIED_SECONDS)
+        self._in_flight.tally += 1
         return self
 
     def end(self) -> None:
         """Nothing more comes of it."""
-        self._service.hooks.ended(self._context.chain)
+        self._in_flight.tally -= 1
 
     def nobody_waited(self) -> None:
         """Its caller had left before the answer."""
@@ -167,10 +174,7 @@ class InboundCall:
         """See `AnswerWaiting`."""
         asked, self._asked = self._asked, None
         assert asked is not None, "answered once"  # noqa: S101 - our own promise
-        if answer is None or answer.decision_id is not None:
-            asked[0].answered(self._respond(answer))
-        else:
-            asked[0].answered(HttpAnswer(answer.http_status, answer.body, self._headers))
+        asked[0].answered(self._respond(answer))
 
     def wait_for(self, work: Coroutine[Any, Any, Answer | None]) -> None:
         """See `AnswerWaiting`."""
@@ -209,9 +213,7 @@ class InboundCall:
     def _respond(self, answer: Answer | None) -> HttpAnswer:
         if answer is None:
             return self._service.respond(self._request, None)
-        if answer.decision_id is None:
-            return HttpAnswer(answer.http_status, answer.body, self._headers)
-        return HttpAnswer(answer.http_status, answer.body, self._headers.and_one(DECISION_HEADER, answer.decision_id))
+        return HttpAnswer(answer.http_status, answer.body, self._headers, answer.decision_id)
 
     def _past_budget(self) -> RateLimited | None:
         """Why its client may not ask anything more now; `None` counts another request of it."""

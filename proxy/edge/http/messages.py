@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 from http import HTTPStatus
+from typing import Final
 
 from multidict import CIMultiDictProxy
 
 from proxy.record import record
+
+DECISION_HEADER: Final = "X-Sessiongate-Decision-Id"
+"""Tells the caller under which id a decision is on file."""
 
 
 @record()
@@ -38,13 +42,9 @@ class PrintedFields(dict[str, str]):
 
     __slots__ = ("printed",)
 
-    def __init__(self, fields: Mapping[str, str], printed: bytes | None = None) -> None:
+    def __init__(self, fields: Mapping[str, str]) -> None:
         super().__init__(fields)
-        self.printed = print_fields(fields) if printed is None else printed
-
-    def and_one(self, name: str, value: str) -> PrintedFields:
-        """These and another one."""
-        return PrintedFields({**self, name: value}, b"%b%b: %b\r\n" % (self.printed, name.encode(), value.encode()))
+        self.printed = print_fields(fields)
 
 
 def print_fields(fields: Mapping[str, str]) -> bytes:
@@ -54,11 +54,13 @@ def print_fields(fields: Mapping[str, str]) -> bytes:
 
 @record()
 class HttpAnswer:
-    """What goes back. `headers` are those beside content-length, connection and date."""
+    """What goes back. `headers` are those beside content-length, connection, date and the one that tells the id of a
+    decision, if there was one."""
 
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    decision_id: str | None = None
 
 
 def plain(status: HTTPStatus, text: str, **headers: str) -> HttpAnswer:

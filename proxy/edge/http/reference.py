@@ -14,7 +14,7 @@ from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.inbound import CARRIED_SECONDS, InboundCall
 from proxy.edge.http.intake import Intake
 from proxy.edge.http.listener import ListenerSettings
-from proxy.edge.http.messages import HttpAnswer, HttpRequest
+from proxy.edge.http.messages import DECISION_HEADER, HttpAnswer, HttpRequest
 from proxy.edge.http.quiet_aiohttp import SERVER_NAME, QuietHandler, QuietServer
 from proxy.edge.http.service import Service
 from proxy.edge.http.tls_door import DoorBounds, TlsDoor
@@ -197,6 +197,8 @@ class AiohttpListener:
 
     def _respond(self, request: web.BaseRequest, answer: HttpAnswer) -> web.Response:
         response = web.Response(status=answer.status, body=answer.body or None, headers=answer.headers)
+        if answer.decision_id is not None:
+            response.headers[DECISION_HEADER] = answer.decision_id
         response.headers[hdrs.SERVER] = SERVER_NAME
         if self._service.parting or not request.content.is_eof():
             # the rest of the body is not waited for; the next request needs a new connection

@@ -15,7 +15,7 @@ from proxy.clients.keys import key_in_segment, keys_in_query
 from proxy.edge.http.clients import Clients
 from proxy.edge.http.forwarded import TrustedProxies, household_of
 from proxy.edge.http.households import HouseholdTurns
-from proxy.edge.http.inbound import JSON, BeginRequest, InboundCall, print_refusal
+from proxy.edge.http.inbound import JSON, BeginRequest, InboundCall, Tally, print_refusal
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
 from proxy.edge.http.openrpc import OPENRPC, OPENRPC_PATH
 from proxy.edge.http.refused import RefusedCall, is_worth_reading
@@ -39,17 +39,23 @@ def _ignore(*_: str) -> None:
     return None
 
 
+@dataclass(slots=True)
+class Uncounted:
+    """What nobody counts."""
+
+    tally: float = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
     """What the listener tells the metrics, by labels from closed sets.
 
-    `began(chain)`, `ended(chain)` around every POST to a chain; `turned_away(chain, client, outcome)` for each
-    request that the gate never saw (`invalid`, `denied`, `rate_limited`) and each answer nobody waited for
-    (`disconnected`).
+    `in_flight(chain)` has a number that goes up and down with every POST to a chain; `turned_away(chain, client,
+    outcome)` for each request that the gate never saw (`invalid`, `denied`, `rate_limited`) and each answer nobody
+    waited for (`disconnected`).
     """
 
-    began: Callable[[str], None] = _ignore
-    ended: Callable[[str], None] = _ignore
+    in_flight: Callable[[str], Tally] = lambda _chain: Uncounted()
     turned_away: Callable[[str, str, str], None] = _ignore
 
 

@@ -269,13 +269,9 @@ class Metrics:
         self._upstream_up.update(_bind(self._up, new))
         self._upstream_rests.update(_bind(self._rests, new, _QUESTIONS))
 
-    def began(self, chain: str) -> None:
-        """One more request of this chain is in flight."""
-        (self._in_flight.get(chain) or self._in_flight[OTHER]).tally += 1
-
-    def ended(self, chain: str) -> None:
-        """One request of this chain less is in flight."""
-        (self._in_flight.get(chain) or self._in_flight[OTHER]).tally -= 1
+    def in_flight(self, chain: str) -> LoopGauge:
+        """How many requests of this chain are in flight."""
+        return self._of(self._in_flight, chain)
 
     def decided(self, chain: str, verdict: Verdict, mode: Mode, seconds: float) -> None:
         """Count a verdict under `mode`, and the time it took."""

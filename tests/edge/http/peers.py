@@ -16,7 +16,7 @@ from proxy.edge.http.lean.listening import LeanListener
 from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.reference import AiohttpListener
 from proxy.edge.http.server import RpcServer, ServerSettings
-from proxy.edge.http.service import Hooks
+from proxy.edge.http.service import Hooks, Uncounted
 from proxy.errors import MethodNotFound
 from proxy.jsonrpc import BodyLimits, Request, print_result
 from proxy.ports import Answer, RequestContext
@@ -33,20 +33,18 @@ class EchoGate:
     open: asyncio.Event = field(default_factory=asyncio.Event)
     entered: asyncio.Event = field(default_factory=asyncio.Event)
     turned_away: list[tuple[str, str, str]] = field(default_factory=list)
-    in_flight: int = 0
+    counted: Uncounted = field(default_factory=Uncounted)
 
     def __post_init__(self) -> None:
         self.open.set()
 
     @property
     def hooks(self) -> Hooks:
-        return Hooks(began=self._began, ended=self._ended, turned_away=lambda *labels: self.turned_away.append(labels))
+        return Hooks(in_flight=lambda _chain: self.counted, turned_away=lambda *labels: self.turned_away.append(labels))
 
-    def _began(self, _chain: str) -> None:
-        self.in_flight += 1
-
-    def _ended(self, _chain: str) -> None:
-        self.in_flight -= 1
+    @property
+    def in_flight(self) -> float:
+        return self.counted.tally
 
     async def answer(self, request: Request, context: RequestContext) -> Answer | None:
         self.asked.append(request)

@@ -19,7 +19,7 @@ from proxy.clients.keys import digest_of
 from proxy.edge.http.clients import Clients, KnownClient
 from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.server import RpcServer, ServerSettings
-from proxy.edge.http.service import Hooks
+from proxy.edge.http.service import Hooks, Uncounted
 from proxy.errors import Code, MethodNotFound
 from proxy.jsonrpc import BodyLimits, Request, print_result
 from proxy.ports import Answer, RequestContext
@@ -38,19 +38,17 @@ class Gate:
     def __init__(self) -> None:
         self.asked: list[tuple[Request, RequestContext]] = []
         self.turned_away: list[tuple[str, str, str]] = []
-        self.in_flight = 0
+        self.counted = Uncounted()
         self.at_once = 0
         self.most_at_once = 0
         self.entered = asyncio.Event()
         self.open = asyncio.Event()
         self.open.set()
-        self.hooks = Hooks(began=self._began, ended=self._ended, turned_away=self._turn)
+        self.hooks = Hooks(in_flight=lambda _chain: self.counted, turned_away=self._turn)
 
-    def _began(self, _chain: str) -> None:
-        self.in_flight += 1
-
-    def _ended(self, _chain: str) -> None:
-        self.in_flight -= 1
+    @property
+    def in_flight(self) -> float:
+        return self.counted.tally
 
     def _turn(self, chain: str, client: str, outcome: str) -> None:
         self.turned_away.append((chain, client, outcome))

@@ -75,9 +75,9 @@ def test_the_smallest_bucket_ends_at_a_tenth_of_a_millisecond(seconds: float, bo
 
 def test_requests_in_flight_go_up_and_down() -> None:
     metrics = gate_metrics()
-    metrics.began("soneium")
-    metrics.began("soneium")
-    metrics.ended("soneium")
+    metrics.in_flight("soneium").inc()
+    metrics.in_flight("soneium").inc()
+    metrics.in_flight("soneium").dec()
     assert value(metrics, "in_flight", chain="soneium") == 1
 
 
@@ -129,8 +129,8 @@ def test_no_text_off_the_wire_makes_a_new_series(texts: list[str]) -> None:
     before = series(metrics)
     chain, method_class, outcome, client = texts
     metrics.request(chain, method_class, outcome, client)
-    metrics.began(chain)
-    metrics.ended(chain)
+    metrics.in_flight(chain).inc()
+    metrics.in_flight(chain).dec()
     metrics.decided(chain, OUT_OF_SCOPE, Mode.ENFORCE, 0.1)
     metrics.upstream_answered(chain, 0.1)
     metrics.upstream_up(chain, up=True)

@@ -29,17 +29,18 @@ class Answering(asyncio.Protocol):
         self._call: InboundCall | None = None  # one that is not yet, or was for the last time
         self._ended = False  # the caller sends nothing more
 
-    def _begin(self, call: InboundCall, body: bytes) -> None:
+    def _begin(self, call: InboundCall, body: bytes, owed: float = 0.0) -> None:
+        """Answer it, in its household's turn. `owed` are seconds that were worked for it and are not charged yet."""
         self._served = call
-        self._house.serves(self)
-        turns = call.turns
+        turns, household = call.turns, call.household
         if turns.is_due:
-            turns.begin(call.household, partial(self._begin_in_turn, call, body))
+            turns.charge(household, owed)
+            turns.begin(household, partial(self._begin_in_turn, call, body))
             return
-        WORKED_FOR.set(call.household)  # as `begin` does
+        WORKED_FOR.set(household)  # as `begin` does
         began = turns.clock()
         self._begin_in_turn(call, body)
-        turns.charge(call.household, turns.clock() - began)
+        turns.charge(household, turns.clock() - began + owed)
 
     def _in_turn(self, household: str | None, answer: Callable[[], None]) -> None:
         """What the head alone decides takes its household's time, too."""
@@ -91,8 +92,7 @@ class Answering(asyncio.Protocol):
         self._house.finished(self)
         if call is not None:
             call.end()
-        transport = self._transport
-        if transport is None or transport.is_closing():
+        if (transport := self._transport) is None or transport.is_closing():
             if call is not None:
                 call.nobody_waited()
             return
@@ -103,6 +103,11 @@ class Answering(asyncio.Protocol):
     @abstractmethod
     def _answered(self, answer: HttpAnswer) -> None:
         """Tell the caller, who is still there."""
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a request of it is being answered."""
+        return self._served is not None
 
     @property
     def is_open(self) -> bool:

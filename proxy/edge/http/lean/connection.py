@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final, cast
 
 from proxy.edge.http.forwarded import household_of
 from proxy.edge.http.http_log import HTTP_LOG
-from proxy.edge.http.inbound import InboundCall
+from proxy.edge.http.inbound import CARRIED_SECONDS, InboundCall
 from proxy.edge.http.lean.last_words import NO_ROOM, TOO_MANY, TOO_SLOW, came_back
 from proxy.edge.http.lean.paying import TAKEN_IN_SECONDS, Paying
-from proxy.edge.http.lean.phases import ConnectionPhase, Entrance
+from proxy.edge.http.lean.phases import SERVING, WAITING, ConnectionPhase, Entrance
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
 from proxy.edge.http.wire.fields import BROKEN_BODY, BrokenHttp
 from proxy.edge.http.wire.heads import RequestHead, read_request_head
@@ -56,7 +56,7 @@ class Connection(Paying):
         self._stalled = False  # the caller takes nothing for now
         self._left: float = inf  # of the last answer, when last looked at
         self._websocket: asyncio.Protocol | None = None  # what the connection went on as
-        self.phase = ConnectionPhase.SERVING
+        self.phase = SERVING
         self.told_to_go = False  # there are too many of its household
         self.held = 0  # bytes that arrived of requests not whole yet, as the house counts them
 
@@ -80,14 +80,14 @@ class Connection(Paying):
                 self.abort()
 
     def data_received(self, data: bytes) -> None:
+        if self.phase is WAITING and not self._ended and (whole := self._reader.whole(data)) is not None:
+            self._serve(whole[0], whole[1])  # nearly always
+            return
         if self._websocket is not None:
             self._websocket.data_received(data)
             return
         if self._ended or self.phase is ConnectionPhase.LEAVING:
             self._pay_for(len(data))  # it is dropped
-            return
-        if self.phase is not ConnectionPhase.SERVING and (whole := self._reader.whole(data)) is not None:
-            self._serve(*whole)
             return
         self._reader.feed(data)
         self._go_on()
@@ -129,7 +129,7 @@ class Connection(Paying):
         self._house.unread.flows(self)
         if self._websocket is not None:
             self._websocket.resume_writing()
-        elif self.phase is ConnectionPhase.SERVING and self._served is None:
+        elif self.phase is SERVING and self._served is None:
             self._next()
 
     # --- reading
@@ -151,7 +151,7 @@ class Connection(Paying):
 
     def _read_on(self) -> None:
         """Go on with what has arrived, up to the next request that is whole."""
-        if self.phase in (ConnectionPhase.SERVING, ConnectionPhase.LEAVING):
+        if self.phase in (SERVING, ConnectionPhase.LEAVING):
             return
         try:
             stage = self._reader.advance()
@@ -175,7 +175,7 @@ class Connection(Paying):
                 if self._ended:
                     self._close()
                 elif self.phase is not ConnectionPhase.HEAD or self._head is not None:  # a newcomer's time runs on
-                    self._enter(ConnectionPhase.WAITING)
+                    self._enter(WAITING)
 
     def _broken(self, broken: BrokenHttp) -> None:
         HTTP_LOG.info("broken HTTP")
@@ -221,7 +221,7 @@ class Connection(Paying):
 
     def make_room(self) -> None:
         """Others need the room that its next request takes: it is told so, once the one before has been answered."""
-        if self.phase is ConnectionPhase.SERVING:
+        if self.phase is SERVING:
             self._reader.drop()
             self._ended = True  # whatever else it says
         elif self._call is None and self._reader.head is None:
@@ -236,6 +236,7 @@ class Connection(Paying):
         if self._call_before is not None and before is not None and before.fields is head.fields:
             again = self._call_before.again(length)
             if again is not None:
+                again.turns.charge(again.household, CARRIED_SECONDS)
                 return again
         request = HttpRequest(head.method, head.target, head.fields, length, self.peer)
         received = self._house.service.receive(request)
@@ -245,24 +246,24 @@ class Connection(Paying):
     # --- answering
 
     def _serve(self, head: RequestHead, body: bytes) -> None:
-        call, before, last = self._call, self._call_before, self._head
+        call, before, last, owed = self._call, self._call_before, self._head, 0.0
         if call is None and before is not None and last is not None and last.fields is head.fields:  # nearly always
             call = before.again(head.length)
             self._head = head
+            owed = CARRIED_SECONDS
         if call is None:
             self._serve_newly(head, body)
             return
-        if self.phase is not ConnectionPhase.SERVING:
-            self._house.leave(self)
-            self.phase = ConnectionPhase.SERVING
+        self._house.queues[self.phase].stop(self)
+        self.phase = SERVING
         self._call = None
-        self._begin(call, body)
+        self._begin(call, body, owed)
 
     def _serve_newly(self, head: RequestHead, body: bytes) -> None:
         if head.method == "GET" and head.fields.get("Upgrade", "").lower() == "websocket" and not body:
             self._go_on_as_websocket()
             return
-        self._enter(ConnectionPhase.SERVING)
+        self._enter(SERVING)
         if head.method != "POST":
             self._in_turn(self.household, partial(self._answer_head, head))
         elif isinstance(received := self._receive(head), HttpAnswer):
@@ -276,10 +277,10 @@ class Connection(Paying):
 
     def _go_on_as_websocket(self) -> None:
         """From here on every byte is for the WebSocket's own protocol; the house still counts the connection."""
-        self._enter(ConnectionPhase.SERVING)
+        self._enter(SERVING)
         given = self._reader.give_back()
         self._measure()
-        self._house.serves(self)
+        self._house.keeps(self)
         self._websocket = websocket = self._house.websocket(partial(self._house.finished, self))
         websocket.connection_made(self._open())
         websocket.data_received(given)
@@ -298,8 +299,8 @@ class Connection(Paying):
         if buffered or self.held or self._paused_reading or self._ended:
             self._next()
         else:  # nearly always
-            self.phase = ConnectionPhase.WAITING
-            house.enter(self)
+            self.phase = WAITING
+            house.queues[WAITING].start(self)
 
     def _next(self) -> None:
         """The answer is out: on to the next request, a turn of the loop later if it is there already."""
@@ -314,12 +315,12 @@ class Connection(Paying):
             self._enter(ConnectionPhase.HEAD)
             self._house.soon(self._go_on)
         else:
-            self._enter(ConnectionPhase.WAITING)
+            self._enter(WAITING)
 
     def _write(self, answer: HttpAnswer, *, last: bool) -> None:
-        head, date = self._head, self._house.date()
-        body = None if head is not None and head.method == "HEAD" else answer.body
-        self._open().write(print_answer(answer.status, answer.headers, body, date=date, last=last))
+        head = self._head
+        bodiless = head is not None and head.method == "HEAD"
+        self._open().write(print_answer(answer, self._house.date(), last=last, bodiless=bodiless))
 
     # --- leaving
 
@@ -351,7 +352,7 @@ class Connection(Paying):
 
     def drain(self) -> None:
         """Nothing more is wanted of it but the answer it owes."""
-        if self.phase in (ConnectionPhase.WAITING, ConnectionPhase.HEAD):
+        if self.phase in (WAITING, ConnectionPhase.HEAD):
             self._close()
 
     def give_up(self) -> None:
@@ -373,7 +374,7 @@ class Connection(Paying):
         left = transport.get_write_buffer_size()
         if left and (self._stalled or left < self._left):  # it is still being read; who stalls is given up elsewhere
             self._left = left
-            self._house.enter(self)
+            self._house.queues[self.phase].start(self)
             return
         if came_back(transport):
             self._was_left()
@@ -389,8 +390,8 @@ class Connection(Paying):
     def _enter(self, phase: ConnectionPhase) -> None:
         before = self.phase
         if phase is not before:
-            if before is not ConnectionPhase.SERVING:
-                self._house.leave(self)
+            if before is not SERVING:
+                self._house.queues[before].stop(self)
             self.phase = phase
-            if phase is not ConnectionPhase.SERVING:
-                self._house.enter(self)
+            if phase is not SERVING:
+                self._house.queues[phase].start(self)

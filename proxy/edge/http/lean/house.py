@@ -46,11 +46,12 @@ class House:
         self._connections: set[Connection] = set()
         self._of_peer: dict[str, dict[Connection, None]] = {}  # the oldest first, those that have left included
         self._told_to_go: Counter[str | None] = Counter()
-        self._serving: dict[Answering, asyncio.Task[None] | None] = {}  # with the task, if there is one
-        self._left: dict[Answering, Connection] = {}  # those of them that are gone
+        self._at_work: dict[Answering, asyncio.Task[None] | None] = {}  # whose answers take a task; WebSockets
+        self._left: dict[Answering, Connection] = {}  # who is served, and gone
         self._holding: OrderedDict[Connection, None] = OrderedDict()  # what is not whole; the longest first
         seconds = settings.keepalive_seconds, settings.head_seconds, settings.body_seconds, settings.linger_seconds
-        self._queues = tuple([Deadlines(loop, each, Connection.give_up) for each in seconds])  # by phase
+        self.queues = tuple([Deadlines(loop, each, Connection.give_up) for each in seconds])
+        """By phase, of all but `SERVING`: who is in it, until when."""
         self.unread = Untaken(loop, seconds=settings.stalled_seconds, most_bytes=settings.unread_bytes)
         """Who takes no answers."""
         self._intake = intake
@@ -93,9 +94,9 @@ class House:
         """Somebody goes who does nothing, if not of a household that has fewer; then one of that which has most."""
         own = 1 if newcomer is None else len(self._of_peer[newcomer])
         for phase in _FIRST_TO_GO:
-            first = self._queues[phase].first
+            first = self.queues[phase].first
             if first is not None and (first.household is None or len(self._of_peer[first.household]) >= own):
-                self._queues[phase].stop(first)  # it is gone a turn of the loop later only
+                self.queues[phase].stop(first)  # it is gone a turn of the loop later only
                 first.abort()
                 return True
         largest = max(self._of_peer.values(), key=len, default={})
@@ -113,11 +114,11 @@ class House:
             self._told_to_go[connection.household] -= 1
             if not self._told_to_go[connection.household]:
                 del self._told_to_go[connection.household]
-        if connection in self._serving:
+        if connection.is_served or connection in self._at_work:
             self._left[connection] = connection
         else:
             self._uncount(connection)
-        for queue in self._queues:
+        for queue in self.queues:
             queue.stop(connection)
         self.holds(connection, 0)
         self.unread.flows(connection)
@@ -141,29 +142,22 @@ class House:
 
     # --- how long things take
 
-    def enter(self, connection: Connection) -> None:
-        """It has come to a phase that is bounded in time: any but `SERVING`."""
-        self._queues[connection.phase].start(connection)
-
-    def leave(self, connection: Connection) -> None:
-        """Its phase is over."""
-        self._queues[connection.phase].stop(connection)
-
     def soon(self, call: Callable[[], None]) -> None:
         """In the next turn of the loop, so that nobody takes a whole turn."""
         self._loop.call_soon(call)
 
-    def serves(self, connection: Answering) -> None:
-        """A request is being answered."""
-        self._serving[connection] = None
+    def keeps(self, connection: Answering) -> None:
+        """It is served until it has `finished`, whatever it asks."""
+        self._at_work[connection] = None
 
     def begin(self, connection: Answering, work: Coroutine[Any, Any, None]) -> None:
         """The answer takes a task."""
-        self._serving[connection] = self._loop.create_task(work)
+        self._at_work[connection] = self._loop.create_task(work)
 
     def finished(self, connection: Answering) -> None:
-        """It has been."""
-        self._serving.pop(connection, None)
+        """It is served no more."""
+        if self._at_work:
+            self._at_work.pop(connection, None)
         if self._left and connection in self._left:
             self._uncount(self._left.pop(connection))
         if self.draining:
@@ -212,12 +206,12 @@ class House:
                 await self._empty.wait()
         except TimeoutError:
             await self._break_off()
-        for queue in self._queues:
+        for queue in self.queues:
             queue.close()
         self.unread.close()
 
     async def _break_off(self) -> None:
-        tasks = [task for task in self._serving.values() if task is not None]
+        tasks = [task for task in self._at_work.values() if task is not None]
         for task in tasks:
             task.cancel()
         for connection in tuple(self._connections):
@@ -225,5 +219,5 @@ class House:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _note_empty(self) -> None:
-        if self.draining and not self._connections and not self._serving:
+        if self.draining and not self._connections and not self._left:
             self._empty.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum, IntEnum, auto
+from typing import Final
 
 
 class Entrance(Enum):
@@ -23,3 +24,8 @@ class ConnectionPhase(IntEnum):
     BODY = 2
     LEAVING = 3  # answered for the last time: the answer is on its way out, and nothing more is read
     SERVING = 4
+
+
+SERVING: Final = ConnectionPhase.SERVING
+WAITING: Final = ConnectionPhase.WAITING
+"""By names of their own: they are asked for several times for every request."""

@@ -136,6 +136,7 @@ class MessageReader(Generic[Head]):
     """
 
     __slots__ = (
+        "_at_hand",
         "_body",
         "_bounds",
         "_buffer",
@@ -144,6 +145,7 @@ class MessageReader(Generic[Head]):
         "_ended",
         "_head",
         "_known",
+        "_most_bytes",
         "_read_head",
         "_searched",
         "_trailer",
@@ -154,6 +156,7 @@ class MessageReader(Generic[Head]):
         self._bounds = bounds
         self._buffer = bytearray()
         self._known: _KnownHead[Head] = _KnownHead()
+        self._at_hand, self._most_bytes = self._known.at_hand, bounds.body_bytes  # for each message
         self._reset()
 
     def _reset(self) -> None:
@@ -183,17 +186,14 @@ class MessageReader(Generic[Head]):
         if self._buffer or self._head is not None:
             return None
         end = data.find(_END_OF_HEAD)
-        known, raw = self._known, data[: end + 2]
-        head = known.at_hand.get(raw)  # no head that was read is longer than one may be
-        if head is None:
-            if end < 0 or end > self._bounds.head_bytes or (head := known.find(raw)) is None:
-                return None
-        else:
-            known.raw = raw
-        length = head.length
-        if len(data) - end - 4 != length or length > self._bounds.body_bytes:
+        raw = data[: end + 2]
+        head = self._at_hand.get(raw)  # no head that was read is longer than one may be
+        if head is None and (end < 0 or end > self._bounds.head_bytes or (head := self._known.find(raw)) is None):
             return None
-        return head, data[end + 4 :]
+        body = data[end + 4 :]
+        if len(body) != head.length or head.length > self._most_bytes:
+            return None
+        return head, body
 
     def feed(self, data: bytes) -> None:
         """More bytes have arrived."""
@@ -209,7 +209,8 @@ class MessageReader(Generic[Head]):
         self._body = bytearray()
 
     def give_back(self) -> bytes:
-        """The head of the message taken last, which had no body, and all that has arrived behind it."""
+        """The head of the message taken last, which had no body and was not `whole`, and all that has arrived behind
+        it."""
         given = self._known.raw + _BLANK + bytes(self._buffer)
         self.drop()
         return given
