@@ -15,9 +15,10 @@ from proxy.admission.conclusion import FEW_RULES, Conclusion
 from proxy.admission.judgement import Judgement
 from proxy.admission.sources import Sources
 from proxy.judge.evaluate import NOTHING, RuleJudge, RulesFinding
-from proxy.judge.reading import Arrival, facts_of_use
+from proxy.judge.facts import MoveFacts
+from proxy.judge.reading import Arrival, facts_of_known_moves, facts_of_movement, facts_of_use
 from proxy.judge.verdict import ALLOWED
-from proxy.ledger.reservation import Basis, Held, NonceSlot, Reservation
+from proxy.ledger.reservation import NOTHING_USED, Basis, Held, NonceSlot, Reservation
 from proxy.session.call_plan import CallPlan, accept_planned, plan_of
 from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.session.known import KnownSession, Status
@@ -32,7 +33,8 @@ from proxy.userop.decode import DecodedOperation, SessionClaim
 from proxy.userop.emissary_abi import EMISSARIES
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.execution import EXECUTE, Call, CallType, ExecType, Execution
-from proxy.userop.nonce import KernelMode, KernelType, NexusMode, NonceLayout, find_session_module
+from proxy.userop.movement import Movement
+from proxy.userop.nonce import KernelMode, KernelType, NexusMode, NonceLayout, find_session_module, nonce_sequence
 from proxy.userop.primitives import Address, Selector
 from proxy.userop.signature import SessionEnvelope, SessionMode
 from proxy.userop.transfers import movements_of
@@ -93,12 +95,8 @@ class StraightUse:
         told_hash, signature = user_op_hash(op, entry_point, self._chain_id), op.signature[33:]
         said = plan.signed(told_hash, signature)
         if said.outcome is _VALID:
-            budget = Budget()
-            if plan.moves is not None and not call.value and call.data:
-                moves = plan.moves
-            else:
-                moves = movements_of((call,), op.sender, budget=budget)
-            key = known.key
+            key, budget = known.key, Budget()
+            moves, seen = _moved(call, op.sender, plan, budget)
             execution = Execution(EXECUTE, _ONE_CALL, ExecType.DEFAULT, (call,))
             envelope = SessionEnvelope(mode=_USE, permission_id=key.permission_id, signature=signature)
             operation = DecodedOperation(
@@ -113,7 +111,9 @@ class StraightUse:
                 acts=(),
                 budget=budget,
             )
-            judgement = self._conclude(operation, known, state, plan, request=request, judge=judge)
+            judgement = self._conclude(
+                operation, execution, known, state, plan=plan, moves=seen, request=request, judge=judge
+            )
             if judgement is not None:
                 return judgement
         check = OnceChecked()
@@ -158,57 +158,58 @@ class StraightUse:
     def _conclude(
         self,
         operation: DecodedOperation,
+        execution: Execution,
         known: KnownSession,
         state: SessionState,
-        plan: CallPlan,
         *,
+        plan: CallPlan,
+        moves: tuple[MoveFacts, ...],
         request: Arrival,
         judge: RuleJudge | None,
     ) -> Judgement | None:
         """What policies and rules say to it, and what is held; `None` where that is not that it goes out."""
-        op, execution, version = operation.op, operation.execution, operation.entry_point.version
-        if execution is None:
-            return None
-        now, budget = self._sources.clock(), operation.budget
-        slot = _made(NonceSlot, (self._chain_id, operation.entry_point.address, op.sender, op.nonce))
-        beside = self._ledger.in_flight_beside(slot)
+        op, place, ledger, budget = operation.op, operation.entry_point, self._ledger, operation.budget
+        now, key, told_hash = self._sources.clock(), known.key, operation.user_op_hash
+        slot = _made(NonceSlot, (self._chain_id, place.address, op.sender, op.nonce))
+        beside = ledger.in_flight_beside(slot)
         taken = accept_planned(
-            plan, state, op, execution, version=version, in_flight=beside, now=int(now), budget=budget
+            plan, state, op, execution, version=place.version, in_flight=beside, now=int(now), budget=budget
         )
         if taken is None:
             return None
         charges, until = taken
         ends = until if until < UINT48_MAX else None
-        fullest = _fullest(charges, state, beside) if charges else None
-        standing = self._ledger.standing(slot, known.key, operation.told_hash)
+        standing = ledger.standing(slot, key, told_hash)
         facts = facts_of_use(
             operation,
-            known.key,
+            key,
+            plan.function,
             request=request,
             now=now,
             asked=_NO_FUNCTIONS if judge is None else judge.asked,
+            moves=moves,
             replaces=standing is not None and standing.replaces,
             lanes=1 if standing is None else standing.lanes,
-            fullest=fullest,
+            fullest=_fullest(charges, state, beside) if charges else None,
             since=known.since,
             until=ends,
         )
         finding = NOTHING
         if judge is not None:
-            finding = judge.consider(facts, self._ledger.counts(slot, now, None), budget)
+            finding = judge.consider(facts, ledger.counts(slot, now, None), budget)
             if finding.hits and finding.rejections:
                 return None
         reservation = Reservation(
-            user_op_hash=operation.user_op_hash,
+            user_op_hash=told_hash,
             slot=slot,
-            session=known.key,
+            session=key,
             charges=charges,
             valid_until=ends,
             rule_charges=finding.charges,
             lessons=finding.lessons,
             gas_price=price_of(op) if charges and moves_cost(charges) else None,
         )
-        held = self._hold(reservation, known.key, state, finding, now)
+        held = self._hold(reservation, key, state, finding, now)
         if held is None:
             return None
         return Judgement(
@@ -219,18 +220,29 @@ class StraightUse:
         self, wanted: Reservation, session: SessionKey, state: SessionState, finding: RulesFinding, now: float
     ) -> Reservation | None:
         """What is held, if anything is; then it goes out, and what is counted for that is counted."""
-        used: dict[Counter, int] = {}
-        for charge in wanted.charges:
-            used[charge.counter] = state.used.get(charge.counter, 0)
-        held = self._ledger.reserve(wanted, Basis(used=used, revision=self._registry.revision(session)), now)
+        # nothing has given way since the session was looked up: what is known of it is what it was judged by
+        held = self._ledger.reserve(wanted, Basis(used=state.used) if wanted.charges else NOTHING_USED, now)
         if not isinstance(held, Held):
             return None
         if finding.rates or finding.rows:
             self._conclusion.count_at_once(finding, None, refused=False, signed=True, now=now)
         order, sources = self._sources.order, self._sources
-        if order is not None:  # who looks whether it waits behind a gap
+        if order is not None and nonce_sequence(wanted.slot.nonce):  # the first of its key waits for none
+            # who looks whether it waits behind a gap
             order.watch(wanted.slot, partial(sources.behind_gap, session, wanted.user_op_hash))
         return held.reservation
+
+
+def _moved(
+    call: Call, account: Address, plan: CallPlan, budget: Budget
+) -> tuple[tuple[Movement, ...], tuple[MoveFacts, ...]]:
+    """What the call moves, and what rules see of it: mostly the same as of every call that the plan is for."""
+    if plan.moves is not None and not call.value and call.data:
+        known = facts_of_known_moves(call.target, plan.function, account)
+        if known is not None:
+            return plan.moves, known
+    moves = movements_of((call,), account, budget=budget)
+    return moves, tuple([facts_of_movement(each) for each in moves])
 
 
 def _fullest(charges: Iterable[Charge], state: SessionState, beside: Callable[[Counter], int]) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 from proxy.judge.facts import ALLOWED, MOST_ARGUMENTS, CallFacts, Facts, GrantFacts, MoveFacts
@@ -32,6 +33,7 @@ from proxy.userop.movement import Movement
 from proxy.userop.primitives import Address, Hash32, Selector
 from proxy.userop.session_data import EnableSession, PolicyData, SessionData
 from proxy.userop.signature import SessionMode
+from proxy.userop.transfers import movements_known
 from proxy.userop.user_operation import UserOperation
 
 _made: Final = tuple.__new__
@@ -133,34 +135,38 @@ def facts_of(
 def facts_of_use(
     operation: DecodedOperation,
     session: SessionKey,
+    function: Selector,
     *,
     request: Arrival,
     now: float,
     asked: Collection[Selector],
+    moves: tuple[MoveFacts, ...],
     replaces: bool,
     lanes: int,
     since: float | None,
     until: int | None,
     fullest: int | None,
 ) -> Facts:
-    """`facts_of` the use of a session that takes it, by one `execute` that administers nothing, of an account that is
-    there: the same in one step. `since`, `until` and `fullest` are of the session, see `Background`."""
-    op, (call,) = operation.op, operation.calls
+    """`facts_of` the use of a session that takes it, by one `execute` of this function that administers nothing, of an
+    account that is there: the same in one step. `moves` are the facts of its movements; `since`, `until` and `fullest`
+    are of the session, see `Background`."""
+    op, (call,), data = operation.op, operation.calls, operation.calls[0].data
     call_gas, max_fee = op.call_gas_limit or 0, op.max_fee_per_gas or 0
     gas = call_gas + (op.verification_gas_limit or 0) + (op.pre_verification_gas or 0)
     if op.paymaster_verification_gas_limit is not None or op.paymaster_post_op_gas_limit is not None:
         gas += (op.paymaster_verification_gas_limit or 0) + (op.paymaster_post_op_gas_limit or 0)
-    data, selector = call.data, call.selector
-    arguments = data[4:] if selector in asked and 4 <= len(data) <= MOST_ARGUMENTS + 4 else b""
-    asks = request.chain, request.client, request.method
-    signed = op.sender, operation.user_op_hash, session.permission_id, _USE, session.module, _SINGLE
-    spent = gas, call_gas, gas * max_fee, max_fee, op.max_priority_fee_per_gas or 0
-    in_flight = replaces, lanes, since, until, fullest
-    calls = (_made(CallFacts, (call.target, selector, call.value, len(data), arguments)),)
-    moves = tuple([facts_of_movement(each) for each in operation.movements])
+    arguments = data[4:] if function in asked and 4 <= len(data) <= MOST_ARGUMENTS + 4 else b""
     # in the order of the fields, made without asking for their names: there is one for every operation
-    beside = now, operation.chain_id, request.preview, ALLOWED, _VERSIONS[operation.entry_point.version], op.nonce, True
-    return _made(Facts, (*beside, *asks, *signed, (), op.paymaster, None, False, *spent, *in_flight, calls, moves, ()))
+    # fmt: off
+    return _made(Facts, (
+        now, operation.chain_id, request.preview, ALLOWED, _VERSIONS[operation.entry_point.version], op.nonce, True,
+        request.chain, request.client, request.method,
+        op.sender, operation.told_hash, session.permission_id, _USE, session.module, _SINGLE, (),
+        op.paymaster, None, False, gas, call_gas, gas * max_fee, max_fee, op.max_priority_fee_per_gas or 0,
+        replaces, lanes, since, until, fullest,
+        (_made(CallFacts, (call.target, function, call.value, len(data), arguments)),), moves, (),
+    ))
+    # fmt: on
 
 
 def _paymaster(op: UserOperation) -> Address | None:
@@ -187,6 +193,13 @@ def facts_of_movement(movement: Movement) -> MoveFacts:
     """A movement as rules see it."""
     kinds, of = (movement.kind, movement.asset), (movement.token, movement.amount, movement.counterparty)
     return _made(MoveFacts, (movement.call, *kinds, *of, movement.holder, movement.unlimited))
+
+
+@lru_cache(maxsize=4_096)
+def facts_of_known_moves(target: Address, function: Selector, account: Address) -> tuple[MoveFacts, ...] | None:
+    """The facts of `movements_known`: the same of each call that an account makes of a function."""
+    known = movements_known(target, function, account)
+    return None if known is None else tuple(map(facts_of_movement, known))
 
 
 def names_of_acts(acts: Iterable[object]) -> tuple[str, ...]:

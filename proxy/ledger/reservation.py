@@ -88,7 +88,8 @@ class Bringer(NamedTuple):
 @record(kw_only=True)
 class Basis:
     """What a verdict rests on: how much was `used` so far of each counter that is charged, and at which `revision` of
-    what is known of its session that was so; `None` where no session is concerned. `bringer` is `None` where a key
+    what is known of its session that was so; `None` where no session is concerned, and where nothing has given way
+    since. `bringer` is `None` where a key
     was seen to have signed."""
 
     used: Mapping[Counter, int] = field(default_factory=dict)

@@ -22,6 +22,7 @@ from proxy.userop.budget import POLICY, Budget, Overspent
 from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.execution import Call, Execution
 from proxy.userop.movement import Movement
+from proxy.userop.primitives import Selector
 from proxy.userop.session_data import FLAG_TARGET
 from proxy.userop.transfers import movements_known
 from proxy.userop.user_operation import UserOperation
@@ -30,6 +31,7 @@ _Judge = TypeVar("_Judge", UserOpPolicy, ActionPolicy)
 
 MOST_PLANS: Final = 32
 """Of so many functions a session has one: a fallback stands for more calls than could be."""
+_V07: Final = EntryPointVersion.V07  # looked up once, not of every operation
 _MOST_UNITS: Final = 256
 """Units of an operation's budget that policies may spend here: whoever looks closer spends his own."""
 
@@ -42,6 +44,7 @@ class CallPlan(NamedTuple):
     read. `pays` is whether a paymaster may pay for it.
     """
 
+    function: Selector
     user_op: tuple[tuple[BoundPolicy, UserOpPolicy], ...]
     action: tuple[tuple[BoundPolicy, ActionPolicy], ...]
     window: Window
@@ -53,7 +56,7 @@ class CallPlan(NamedTuple):
 
 def plan_of(state: SessionState, call: Call) -> CallPlan | None:
     """The plan for calls such as this one; `None` where there is none."""
-    name, terms = (call.target, call.selector), state.bound
+    name, terms = (call.target, call.selector), state.bound  # asked for here, and nowhere else of an operation
     if not isinstance(terms, BoundTerms) or terms.contracts is not PUBLISHED:
         terms = bound_terms(state, PUBLISHED)
     plan = terms.plans.get(name)
@@ -80,6 +83,7 @@ def _made(terms: BoundTerms, state: SessionState, call: Call) -> CallPlan | None
         return None
     action, window = then
     return CallPlan(
+        function=call.selector,
         user_op=user_op,
         action=action,
         window=window,
@@ -140,7 +144,7 @@ def accept_planned(
         budget.left -= plan.units
     else:
         return None
-    if version is EntryPointVersion.V07:
+    if version is _V07:
         if not window.valid_after <= now <= window.valid_until:
             return None
     elif not window.holds(now, version) or window.counts_blocks(version):

@@ -55,6 +55,10 @@ from proxy.userop.user_op_hash import DelegateUnknown, user_op_hash
 from proxy.userop.user_operation import UserOperation
 
 _ENVELOPE_HEAD: Final = 33  # mode and permission id
+# looked up once, not of every operation
+_USE: Final = SessionMode.USE.value
+_NEXUS, _KERNEL = NonceLayout.NEXUS, NonceLayout.KERNEL
+_SWITCHING: Final = (NexusMode.MODULE_ENABLE, NexusMode.PREPARE)
 
 
 class MisnamedModule(Undecodable):
@@ -226,13 +230,13 @@ def plainly_claimed(nonce: int, signature: bytes, session_modules: Collection[Ad
     """The permission id where `decode_claim` finds the use of a session of a published module and nothing wrapped
     around it, which is nearly always; `None` where it has to be asked. Of no v0.6 operation."""
     named = find_session_module(nonce, session_modules)
-    if named is None or len(signature) < _ENVELOPE_HEAD or signature[0] != SessionMode.USE:
+    if named is None or len(signature) < _ENVELOPE_HEAD or signature[0] != _USE:
         return None
     module, layout = named
-    if layout is NonceLayout.NEXUS:
-        wrapped = nexus_mode(nonce) in (NexusMode.MODULE_ENABLE, NexusMode.PREPARE)
+    if layout is _NEXUS:
+        wrapped = nonce >> 224 & 0xFF in _SWITCHING
     else:
-        wrapped = layout is NonceLayout.KERNEL and kernel_mode(nonce) != KernelMode.DEFAULT
+        wrapped = layout is _KERNEL and nonce >> 248 != KernelMode.DEFAULT
     if wrapped or module in EMISSARIES or declared_in(session_modules, module) is not None:
         return None
     return Hash32(signature[1:_ENVELOPE_HEAD])

@@ -73,6 +73,7 @@ FACTS = st.builds(
     replaces=st.booleans(),
     lanes=st.integers(0, 9),
     limit_used_percent=st.none() | AMOUNTS,
+    session_since=st.none() | st.floats(0, 4e9),
 )
 
 
