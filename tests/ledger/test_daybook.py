@@ -8,7 +8,9 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from enum import StrEnum
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,6 +29,7 @@ from proxy.ledger.daybook import (
     print_record,
     wait_until_entered,
 )
+from proxy.ledger.prompt_commit import entering
 from proxy.ledger.statement import Statement
 from proxy.ledger.transactions import SlowDisk
 from proxy.session.freezes import Freeze
@@ -178,6 +181,57 @@ def test_whoever_looks_in_from_outside_waits_until_a_running_gate_has_entered_wh
     connection.execute(*daybook.entered(0))
     book.close()
     assert wait_until_entered(path, seconds=0.0)  # nobody is there to wait for
+
+
+class KilledError(BaseException):
+    """Nothing is done any more, not even what tidies up."""
+
+
+class MortalConnection(sqlite3.Connection):
+    """Does so many statements, and then nothing more."""
+
+    left = 10_000
+
+    def execute(self, *statement: Any) -> sqlite3.Cursor:
+        self._live()
+        return super().execute(*statement)
+
+    def executemany(self, *statements: Any) -> sqlite3.Cursor:
+        self._live()
+        return super().executemany(*statements)
+
+    def _live(self) -> None:
+        if not self.left:
+            raise KilledError
+        self.left -= 1
+
+
+@pytest.mark.parametrize("by_a_start", [False, True], ids=["by a gate", "by a start"])
+def test_whoever_is_killed_between_any_two_statements_has_entered_everything_once(
+    path: Path, connection: sqlite3.Connection, by_a_start: bool
+) -> None:
+    """How far it is entered is in the same transaction: what is entered twice would show."""
+    records = [DayRecord(1, [[insert(1)], [insert(2)]]), DayRecord(2, [[("UPDATE seen SET number = number + 10", ())]])]
+    content = FIRST_LINE + b"".join(map(print_record, records))
+    jobs = [job for record in records for job in record.jobs]
+    for lives in count():
+        connection.execute("DELETE FROM seen")
+        connection.execute(*daybook.entered(0))
+        with closing(sqlite3.connect(path, isolation_level=None, factory=MortalConnection)) as mortal:
+            mortal.left = lives
+            try:
+                if by_a_start:
+                    enter_what_is_missing(mortal, content)
+                else:
+                    list(entering(mortal, jobs, daybook.entered(2), None))
+                died = False
+            except KilledError:
+                died = True
+        enter_what_is_missing(connection, content)
+        assert seen(connection) == [11, 12], f"killed after {lives} statements"
+        if not died:
+            assert lives > 4
+            return
 
 
 def test_much_that_is_missing_is_entered_as_what_it_leaves(connection: sqlite3.Connection, path: Path) -> None:
