@@ -20,8 +20,9 @@ from proxy.jsonrpc import Reply
 from proxy.judge.decision import Decision, Whole
 from proxy.judge.upstream_answer import LONGEST_SAID, UpstreamAnswer
 from proxy.judge.verdict import Mode, Reject
+from proxy.ledger.reservation import Reservation
 from proxy.ports import Follower, Forwarded, Recorder, RequestContext, Submission, Upstream
-from proxy.replies import BrokenAfterSendingError, submission_of
+from proxy.replies import BrokenAfterSendingError
 from proxy.userop.entry_point import EntryPoint
 from proxy.userop.primitives import print_bytes
 from proxy.userop.proofs import without_proofs
@@ -78,8 +79,8 @@ class Dispatch:
         self.give_back(judgement)
         return replace(judgement, verdict=Reject((frozen,)), reservation=None)
 
-    def hold_now(self, judgement: Judgement) -> bool:
-        """Whether it does so already, of an operation that was judged a moment ago; otherwise `hold` it."""
+    def hold_now(self, judgement: Judgement) -> Reservation | None:
+        """What does so already, of an operation that was judged a moment ago; otherwise `hold` it."""
         operation, reservation = judgement.operation, judgement.reservation
         if (
             operation is None
@@ -87,8 +88,8 @@ class Dispatch:
             or reservation is None
             or judgement.enable_nonce is not None
         ):
-            return False
-        return self.follower.hold_now(operation, reservation)
+            return None
+        return reservation if self.follower.hold_now(operation, reservation) else None
 
     def give_back(self, judgement: Judgement, answer: UpstreamAnswer | None = None) -> None:
         """It holds nothing: it was not taken, by the bundler's `answer` if it gave one."""
@@ -155,11 +156,16 @@ class Dispatch:
         return forwarded
 
     async def submit(
-        self, method: str, carried: CarriedOperation, judgement: Judgement, decision: Decision, *, vouched: bool
+        self,
+        method: str,
+        carried: CarriedOperation,
+        judgement: Judgement,
+        decision: Decision,
+        submission: Submission,
     ) -> Forwarded:
         """Send what was judged, and see to what it holds: a refusal gives it back, anything else keeps it."""
         try:
-            return await self._send(method, carried, judgement, decision, vouched=vouched)
+            return await self._send(method, carried, judgement, decision, submission)
         except UpstreamUnavailable:
             raise
         except Exception as error:  # after sending: the caller must hear that it may be out
@@ -171,10 +177,8 @@ class Dispatch:
         carried: CarriedOperation,
         judgement: Judgement,
         decision: Decision,
-        *,
-        vouched: bool,
+        submission: Submission,
     ) -> Forwarded:
-        submission = submission_of(carried.op, carried.entry_point, vouched=vouched)
         try:
             forwarded = await self.post(method, carried.params, submission)
         except UpstreamUnavailable as error:

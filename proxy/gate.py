@@ -17,6 +17,7 @@ from proxy.jsonrpc import Request, print_error, print_json, print_result
 from proxy.judge.decision import Decision
 from proxy.judge.reading import Arrival as AskedBy
 from proxy.judge.verdict import Mode, Reject
+from proxy.ledger.reservation import NonceSlot
 from proxy.methods import PREVIEWS, TELL_OF_BLOCKS, MethodClass, check_arity, classify, denial, refusal_of_notification
 from proxy.ports import (
     Answer,
@@ -26,11 +27,12 @@ from proxy.ports import (
     Repeat,
     RequestContext,
     RequestOutcome,
+    Submission,
     Upstream,
 )
 from proxy.refusal import error_of_reason
 from proxy.refused_before import RefusedBefore
-from proxy.replies import BrokenAfterSendingError, answer_to_error, passed_on, submission_of
+from proxy.replies import BrokenAfterSendingError, answer_to_error, passed_on
 from proxy.session.proof import OnceChecked
 from proxy.userop.entry_point import EntryPoint
 from proxy.userop.primitives import Address
@@ -55,7 +57,7 @@ class GateSettings:
     mode: Mode
     judge_previews: bool
     entry_points: Mapping[Address, EntryPoint]
-    chain_id: int | None = None  # of the operations of requests that name one
+    chain_id: int
     allow_methods: frozenset[str] = frozenset()
     session_modules: frozenset[Address] = frozenset()
     translated: frozenset[str] = frozenset()
@@ -131,6 +133,11 @@ class Gate:
     ) -> tuple[Answer, RequestOutcome]:
         """What the caller hears whose request ended so, and how that is counted; `sent` when it was on its way."""
         return answer_to_error(request, error, self._new_id, submit=method_class is MethodClass.SUBMIT, sent=sent)
+
+    def submission_of(self, carried: CarriedOperation, *, vouched: bool) -> Submission:
+        """What hands this operation in."""
+        op = carried.op
+        return Submission(NonceSlot(self.settings.chain_id, carried.entry_point.address, op.sender, op.nonce), vouched)
 
     async def explain(self, chain: str, operation: object, entry_point: object) -> Decision:
         """The verdict that a submission of this operation would get now; nothing is sent, held or recorded.
@@ -299,8 +306,8 @@ class Gate:
             if preview:
                 forwarded = await dispatch.preview(request.method, carried, decision)
                 return passed_on(request, forwarded, decision.decision_id)
-            vouched = judgement.vouched or context.guest.has_key
-            forwarded = await dispatch.submit(request.method, carried, judgement, decision, vouched=vouched)
+            submission = self.submission_of(carried, vouched=judgement.vouched or context.guest.has_key)
+            forwarded = await dispatch.submit(request.method, carried, judgement, decision, submission)
         except UpstreamUnavailable as error:
             error.decision_id = decision.decision_id
             raise
@@ -348,7 +355,7 @@ class Gate:
         try:
             if preview:
                 return passed_on(request, await self.dispatch.post(request.method, carried.params, submission=None))
-            submission = submission_of(carried.op, carried.entry_point, vouched=context.guest.has_key)
+            submission = self.submission_of(carried, vouched=context.guest.has_key)
             forwarded = await self.dispatch.post(request.method, carried.params, submission)
             self.note_sent(request.method, context, carried.params, forwarded, sender=carried.op.sender)
             return passed_on(request, forwarded)

@@ -17,19 +17,20 @@ from proxy.errors import UpstreamUnavailable
 from proxy.gate import Gate, asker_of
 from proxy.jsonrpc import Request, print_json
 from proxy.judge.verdict import Mode
+from proxy.ledger.reservation import NonceSlot
 from proxy.methods import PREVIEWS, TELL_OF_BLOCKS, MethodClass, check_arity, classify
 from proxy.ports import (
     Answer,
     AskingOn,
     Forwarded,
-    OperationPlace,
     Recorder,
     RequestContext,
     RequestOutcome,
     Submission,
 )
-from proxy.replies import BrokenAfterSendingError, passed_on, submission_of
+from proxy.replies import BrokenAfterSendingError, passed_on
 
+_made: Final = tuple.__new__
 _JUDGED: Final = frozenset({MethodClass.SUBMIT, *PREVIEWS})
 
 
@@ -172,11 +173,11 @@ class _Crossing(_Way):
         preview = method_class in PREVIEWS
         if not preview and guest.may_send_any and (seen := read_place(request.params, gate.serving)) is not None:
             params, served, sender, nonce = seen
-            return params, Submission(OperationPlace(served.address, sender, nonce), guest.has_key)
+            return params, Submission(NonceSlot(gate.settings.chain_id, served.address, sender, nonce), guest.has_key)
         carried = read_carried(request.method, method_class, request.params, gate.serving)
         op, entry_point = carried.op, carried.entry_point
         guest.admit_operation(op, entry_point, gate.settings.session_modules, preview=preview)
-        return carried.params, None if preview else submission_of(op, entry_point, vouched=guest.has_key)
+        return carried.params, None if preview else gate.submission_of(carried, vouched=guest.has_key)
 
     def _heard(self, ended: Ended) -> None:
         if isinstance(ended, AskingOn):
@@ -211,8 +212,8 @@ class _Crossing(_Way):
 
     def _note_sent(self, ended: Forwarded) -> None:
         submission = self._submission
-        if submission is not None and submission.place is not None:
-            sender = submission.place.sender
+        if submission is not None and submission.slot is not None:
+            sender = submission.slot.sender
             self._passage.gate.note_sent(self._request.method, self._context, self._params_sent, ended, sender=sender)
 
     async def _tell(self, ended: Forwarded) -> Answer:
@@ -254,12 +255,12 @@ class _HandingIn(_Way):
         judged = gate.admission.judge_at_once(op, entry_point, asker_of(request.method, context))
         if not isinstance(judged, Judgement):
             return gate.judge_at_length(request, context, carried, judged, started=started)
-        if not dispatch.hold_now(judged):
+        if (held := dispatch.hold_now(judged)) is None:
             return gate.go_on(request, context, carried, judged, preview=False, started=started)
         self._judgement = judged
         self._decision = decision = dispatch.record(request.method, judged, carried, context, started=started)
         self._sent_at = passage.stopwatch()
-        submission = submission_of(op, entry_point, vouched=judged.vouched or guest.has_key)
+        submission = _made(Submission, (held.slot, judged.vouched or guest.has_key))
         try:
             is_sent = passage.upstream.begin(request.method, carried.params, self._heard, submission)
         except Exception as error:  # how far it got is not known

@@ -12,7 +12,7 @@ from proxy.errors import MethodNotFound, NotLicensed, RateLimited, RpcError
 from proxy.jsonrpc import Reply
 from proxy.judge.decision import Decision
 from proxy.judge.upstream_answer import UpstreamAnswer
-from proxy.ledger.reservation import Reservation
+from proxy.ledger.reservation import NonceSlot, Reservation
 from proxy.methods import MethodClass
 from proxy.record import record
 from proxy.userop.decode import DecodedOperation
@@ -131,23 +131,16 @@ class Answer:
     decision_id: str | None = None
 
 
-class OperationPlace(NamedTuple):
-    """The nonce of an operation at its entry point: of all with the same place on one chain at most one is mined."""
-
-    entry_point: Address
-    sender: Address
-    nonce: int
-
-
 class Submission(NamedTuple):
     """That a question hands an operation in, which is done once; a mere question has `None` in its place.
 
-    `place` is that of the operation: as long as one with the same nonce key is in flight at a bundler, it goes there;
-    what has none goes to the first bundler that can be reached. What is `vouched` for finds a connection however many
-    strangers send: a key of its session was seen to have signed it, or its client has shown a key.
+    `slot` is what the operation competes for: as long as one with the same nonce key is in flight at a bundler, it goes
+    there; where that is not known it goes to the first bundler that can be reached. What is `vouched` for finds a
+    connection however many strangers send: a key of its session was seen to have signed it, or its client has shown a
+    key.
     """
 
-    place: OperationPlace | None = None
+    slot: NonceSlot | None = None
     vouched: bool = False
 
 

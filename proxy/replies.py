@@ -8,12 +8,9 @@ from typing import Final
 
 from proxy.errors import RpcError, UpstreamUnavailable
 from proxy.jsonrpc import Request, print_error
-from proxy.ports import Answer, Forwarded, OperationPlace, RequestOutcome, Submission
+from proxy.ports import Answer, Forwarded, RequestOutcome
 from proxy.refusal import error_of_upstream, internal_error, where_it_broke
-from proxy.userop.entry_point import EntryPoint
-from proxy.userop.user_operation import UserOperation
 
-_made: Final = tuple.__new__
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -50,10 +47,3 @@ def passed_on(request: Request, forwarded: Forwarded, decision_id: str | None = 
     reply = forwarded.reply
     outcome = RequestOutcome.UPSTREAM_ERROR if reply.is_error else RequestOutcome.ANSWERED
     return Answer(reply.with_id(request.id or "null"), forwarded.status, decision_id), outcome
-
-
-def submission_of(op: UserOperation, entry_point: EntryPoint, *, vouched: bool) -> Submission:
-    """What hands this operation in."""
-    # made without calls of their own, as there is one for every operation
-    place = _made(OperationPlace, (entry_point.address, op.sender, op.nonce))
-    return _made(Submission, (place, vouched))

@@ -25,7 +25,7 @@ from proxy.userop.execution import Call
 from proxy.userop.primitives import print_bytes, print_checksummed
 from proxy.userop.user_operation import UserOperation, print_user_operation
 from tests.admission.builders import TWICE, Room
-from tests.bypass_list.desk import V06, V07, V09, an_operation, reading, single, use
+from tests.bypass_list.desk import CHAIN_ID, V06, V07, V09, an_operation, reading, single, use
 from tests.session.builders import NOW, STRANGER, transfer
 
 CONTEXT = RequestContext("soneium", "trading-dapp", "127.0.0.1")
@@ -209,8 +209,8 @@ class Scene:
         self.follower = FakeFollower(self.room.ledger)
         self.recorder = FakeRecorder()
         self._ids = 0
-        entry_points = {entry_point.address: entry_point for entry_point in (V06, V07, V09)}
-        defaults: dict[str, Any] = {"mode": Mode.ENFORCE, "judge_previews": True, "entry_points": entry_points}
+        defaults: dict[str, Any] = {"mode": Mode.ENFORCE, "judge_previews": True, "chain_id": CHAIN_ID}
+        defaults["entry_points"] = {entry_point.address: entry_point for entry_point in (V06, V07, V09)}
         self.gate = Gate(
             GateSettings(**{**defaults, **settings}),
             admission=admission or self.room.admission,

@@ -321,5 +321,7 @@ async def test_settings_put_in_force_turn_translation_off_and_on_again() -> None
     gate = scene(dialects={PRICE: fees})
     gate.upstream.answers = [result("the bundler's")]
     assert (await gate.ask(PRICE))["result"] == "the bundler's"
-    gate.gate.take(GateSettings(mode=Mode.ENFORCE, judge_previews=True, entry_points={}, translated=frozenset({PRICE})))
+    gate.gate.take(
+        GateSettings(mode=Mode.ENFORCE, judge_previews=True, entry_points={}, chain_id=1, translated=frozenset({PRICE}))
+    )
     assert (await gate.ask(PRICE))["result"] == "made here"

@@ -11,7 +11,6 @@ from proxy.config import Chain
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import UpstreamUnavailable
 from proxy.jsonrpc import print_json
-from proxy.ports import OperationPlace
 from proxy.userop.primitives import Hash32, print_bytes
 
 
@@ -46,8 +45,7 @@ class BundlerWord:
             mark = await self._settlement.books.bundler_that_had(user_op_hash)
             answered = await self._upstream.find_out(method, params, self._upstream.number_of(mark))
         else:
-            place = OperationPlace(flight.slot.entry_point, flight.slot.sender, flight.slot.nonce)
-            answered = await self._upstream.find_out(method, params, self._upstream.number_at(place))
+            answered = await self._upstream.find_out(method, params, self._upstream.number_at(flight.slot))
         result = answered.reply.result
         if result is not None and not isinstance(result, Mapping):
             raise UpstreamUnavailable(f"the bundler answers {method} with something else", may_have_been_sent=True)

@@ -46,7 +46,6 @@ from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.reservation import NonceSlot
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.passage import Passage
-from proxy.ports import OperationPlace
 from proxy.refused_before import RefusedBefore
 from proxy.session.registry import Registry
 
@@ -108,8 +107,8 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
     config, stack = shared.config, shared.stack
     ledger = MemoryLedger(shared.counts, sessions=shared.registry, caps=_caps(config))
 
-    async def send_to(place: OperationPlace, bundler: str) -> None:
-        await settling.settlement.send_to(NonceSlot(chain.chain_id, *place), bundler)
+    async def send_to(slot: NonceSlot, bundler: str) -> None:
+        await settling.settlement.send_to(slot, bundler)
 
     upstream = await stack.enter_async_context(_upstream(name, chain, shared, ledger, send_to=send_to))
     refused = RefusedBefore(time.monotonic)
@@ -200,7 +199,7 @@ def _place_what_is_out(chain: Chain, shared: Shared, upstream: HttpUpstream) -> 
     for operation in (each.operation for each in shared.remains.flights):
         slot = operation.reservation.slot
         if slot.chain_id == chain.chain_id:
-            upstream.placed(OperationPlace(slot.entry_point, slot.sender, slot.nonce), operation.bundler)
+            upstream.placed(slot, operation.bundler)
 
 
 def _show_operations(name: str, metrics: Metrics, settling: Settling) -> None:
@@ -275,7 +274,7 @@ def _gate(
             time.time,
             disagreements.note,
             failure=LedgerFailure(open=config.ledger_fail is LedgerFail.OPEN, sent_unheld=parts.telling.sent_unheld),
-            bundler_for=lambda slot: upstream.bundler_for(tuple.__new__(OperationPlace, slot[1:])),
+            bundler_for=upstream.bundler_for,
         ),
         recorder=shared.recorder,
         clock=time.time,
@@ -341,16 +340,10 @@ def _upstream(
     shared: Shared,
     ledger: MemoryLedger,
     *,
-    send_to: Callable[[OperationPlace, str], Awaitable[None]],
+    send_to: Callable[[NonceSlot, str], Awaitable[None]],
 ) -> HttpUpstream:
     def on_health(endpoint: str, health: Health) -> None:
         shared.metrics.upstream_up(endpoint, up=health is Health.HEALTHY)
-
-    occupied, chain_id = ledger.occupied, chain.chain_id
-
-    def in_flight(place: OperationPlace) -> bool:
-        # asked several times for every operation: made without a call of its own
-        return occupied(tuple.__new__(NonceSlot, (chain_id, *place)))
 
     return HttpUpstream(
         name,
@@ -366,7 +359,7 @@ def _upstream(
         on_rest=shared.metrics.upstream_rests,
         on_full=partial(shared.metrics.upstream_full, name),
         send_to=send_to,
-        in_flight=in_flight,
+        in_flight=ledger.occupied,
         traceparent=shared.traceparent,
     )
 

@@ -127,7 +127,12 @@ class Desk:
         """The gate's reply to a request, and the methods that reached the bundler behind it."""
         bundler = Bundler()
         gate = Gate(
-            GateSettings(mode=Mode.ENFORCE, judge_previews=True, entry_points={V06.address: V06, V07.address: V07}),
+            GateSettings(
+                mode=Mode.ENFORCE,
+                judge_previews=True,
+                entry_points={V06.address: V06, V07.address: V07},
+                chain_id=CHAIN_ID,
+            ),
             admission=self._admission,
             upstream=bundler,
             follower=Aside(),

@@ -37,9 +37,9 @@ from proxy.happening import Silence
 from proxy.jsonrpc import Request, print_json, read_reply
 from proxy.ledger.counting_time import CountingTime, KeptTime
 from proxy.ledger.operations import AcceptedOperation, Ended, Stage
-from proxy.ledger.reservation import RuleRows
+from proxy.ledger.reservation import NonceSlot, RuleRows
 from proxy.ledger.rule_counts import RuleCounts
-from proxy.ports import OperationPlace, RequestContext, Submission
+from proxy.ports import RequestContext, Submission
 from proxy.session.counters import HoldName, SessionKey
 from proxy.session.known import KnownSession
 from proxy.session.registry import Registry
@@ -219,7 +219,7 @@ class BundlerInProcess:
     async def post(self, method: str, params: bytes, submission: Submission | None) -> UpstreamReply:
         assert method == "eth_sendUserOperation"
         assert submission is not None
-        assert submission.place is not None
+        assert submission.slot is not None
         op = parse_user_operation(json.loads(params)[0], V07.version)
         sending = asyncio.create_task(self._arrive(op))
         self.sending.add(sending)
@@ -242,13 +242,13 @@ class BundlerInProcess:
     def begin(self, _method: str, _params: bytes, _hearing: Hearing, _submission: Submission | None) -> bool:
         return False
 
-    def bundler_for(self, _place: OperationPlace) -> str:
+    def bundler_for(self, _slot: NonceSlot) -> str:
         return ""
 
-    def placed(self, _place: OperationPlace, _mark: str) -> None:
+    def placed(self, _slot: NonceSlot, _mark: str) -> None:
         return None
 
-    def number_at(self, _place: OperationPlace) -> int | None:
+    def number_at(self, _slot: NonceSlot) -> int | None:
         return None
 
     def number_of(self, _mark: str) -> int | None:

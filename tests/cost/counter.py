@@ -172,6 +172,7 @@ class Counter:
                 mode=Mode.ENFORCE,
                 judge_previews=True,
                 entry_points={V06.address: V06, V07.address: V07},
+                chain_id=CHAIN_ID,
                 session_modules=MODULES,
             ),
             admission=admission,

@@ -39,7 +39,7 @@ from proxy.edge.http.roster import Roster
 from proxy.edge.http.socket_client import BySchemeClient
 from proxy.errors import UpstreamFull, UpstreamUnavailable
 from proxy.jsonrpc import print_request
-from proxy.ports import OperationPlace
+from proxy.ledger.reservation import NonceSlot
 from proxy.userop.primitives import Address
 
 _LOG: Final = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class UpstreamSettings:
     max_reply_bytes: int = 16 * 1024 * 1024
 
 
-async def _nobody_asks(_place: OperationPlace, _mark: str) -> None:
+async def _nobody_asks(_slot: NonceSlot, _mark: str) -> None:
     return None
 
 
@@ -90,8 +90,8 @@ class BundlerAsker:
         on_health: Callable[[str, Health], None] = lambda _name, _health: None,
         on_rest: Callable[[str, QuestionKind, bool], None] = lambda _name, _kind, _rests: None,
         on_full: Callable[[QuestionKind], None] = lambda _kind: None,
-        in_flight: Callable[[OperationPlace], bool] = lambda _place: False,
-        send_to: Callable[[OperationPlace, str], Awaitable[None]] = _nobody_asks,
+        in_flight: Callable[[NonceSlot], bool] = lambda _slot: False,
+        send_to: Callable[[NonceSlot, str], Awaitable[None]] = _nobody_asks,
         stopwatch: Callable[[], float] = time.monotonic,
         traceparent: Callable[[], str | None] | None = None,
     ) -> None:
@@ -99,7 +99,7 @@ class BundlerAsker:
         self.chain = chain
         self._roster = Roster(chain, urls, in_flight)
         # begun, by our id: where, at whom, and how many of its sends had been answered
-        self._out: dict[int, tuple[OperationPlace, int, int]] = {}
+        self._out: dict[int, tuple[NonceSlot, int, int]] = {}
         self._noted: dict[int, Placement] = {}  # and of those that were out when there came to be others, that they are
         self._placements = self._roster.placements
         self._changed = asyncio.Event()
@@ -152,8 +152,8 @@ class BundlerAsker:
         """The name of the endpoint the next read goes to first."""
         return next(iter(self._order(QuestionKind.READ)), self.endpoints[0]).name
 
-    def _order(self, kind: QuestionKind, place: OperationPlace | None = None) -> Sequence[BundlerEndpoint]:
-        return self._roster.order(kind, self._stopwatch(), place)
+    def _order(self, kind: QuestionKind, slot: NonceSlot | None = None) -> Sequence[BundlerEndpoint]:
+        return self._roster.order(kind, self._stopwatch(), slot)
 
     def take(self, urls: Sequence[str], *, total_seconds: float) -> None:
         """Ask these from the next question on, and wait so long for an answer; they are probed at once."""
@@ -207,11 +207,11 @@ class BundlerAsker:
         params: bytes,
         *,
         seconds: float,
-        place: OperationPlace | None = None,
+        slot: NonceSlot | None = None,
     ) -> UpstreamReply:
         """One exchange, and what it tells of the endpoint. Raises `UpstreamUnavailable`."""
         breaker = endpoint.breakers[kind]
-        of, answers = place or (method, params), breaker.answers
+        of, answers = slot or (method, params), breaker.answers
         on_trial = breaker.rests_until is not None and breaker.begin(self._stopwatch(), of)
         try:
             answer = await self._exchange(endpoint, method, params, seconds)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from proxy.ports import OperationPlace
+from proxy.ledger.reservation import NonceSlot
 from proxy.userop.nonce import nonce_key
 from proxy.userop.primitives import Address
 
@@ -118,7 +118,7 @@ class _Lane:
     """What is at bundlers of one nonce key, the oldest first, and when last somebody looked whether it is still."""
 
     looked: float
-    placed: dict[OperationPlace, Placement]
+    placed: dict[NonceSlot, Placement]
 
 
 _LaneKey = tuple[Address, Address, int]  # entry point, sender, nonce key
@@ -135,7 +135,7 @@ class Placements:
     is taken to be there for ten minutes when nobody knows whether it arrived. Nothing is ever walked as a whole.
     """
 
-    def __init__(self, in_flight: Callable[[OperationPlace], bool]) -> None:
+    def __init__(self, in_flight: Callable[[NonceSlot], bool]) -> None:
         self._in_flight = in_flight
         self._lanes: OrderedDict[_LaneKey, _Lane] = OrderedDict()
         self._at: Counter[int] = Counter()
@@ -148,37 +148,37 @@ class Placements:
         """How many nonce keys are remembered."""
         return len(self._lanes)
 
-    def bundler_of_key(self, place: OperationPlace, now: float) -> int | None:
+    def bundler_of_key(self, slot: NonceSlot, now: float) -> int | None:
         """The number of the bundler that has something in flight on the same nonce key; `None` when none has."""
-        key = _lane_of(place)
+        key = _lane_of(slot)
         first = None if key not in self._lanes else self._first_in_flight(key, now)
         return None if first is None else first.bundler
 
-    def bundler_of(self, place: OperationPlace, now: float) -> int | None:
+    def bundler_of(self, slot: NonceSlot, now: float) -> int | None:
         """The number of the bundler that an operation with this very nonce was sent to and is in flight at."""
-        placed = self._placed(place)
-        return placed.bundler if placed is not None and self._is_there(place, placed, now) else None
+        placed = self._placed(slot)
+        return placed.bundler if placed is not None and self._is_there(slot, placed, now) else None
 
-    def sent(self, place: OperationPlace, bundler: int, now: float) -> Placement:
+    def sent(self, slot: NonceSlot, bundler: int, now: float) -> Placement:
         """An operation is on its way to a bundler. Nobody knows yet whether it arrives, but whoever holds it."""
-        return self._put(place, bundler, 0.0 if self._in_flight(place) else now + DOUBT_SECONDS, now)
+        return self._put(slot, bundler, 0.0 if self._in_flight(slot) else now + DOUBT_SECONDS, now)
 
-    def taken(self, place: OperationPlace, bundler: int, now: float) -> None:
+    def taken(self, slot: NonceSlot, bundler: int, now: float) -> None:
         """A bundler took an operation, which is there as long as it is held."""
-        if self._in_flight(place):
-            self._put(place, bundler, 0.0, now)
+        if self._in_flight(slot):
+            self._put(slot, bundler, 0.0, now)
 
-    def _put(self, place: OperationPlace, bundler: int, doubt: float, now: float) -> Placement:
-        key = _lane_of(place)
+    def _put(self, slot: NonceSlot, bundler: int, doubt: float, now: float) -> Placement:
+        key = _lane_of(slot)
         lane = self._lanes.get(key)
         before = None
         if lane is None:
             lane = self._lanes[key] = _Lane(now, {})
-        elif (before := lane.placed.get(place)) is not None and before.bundler != bundler:
+        elif (before := lane.placed.get(slot)) is not None and before.bundler != bundler:
             self._left(before)
             before = None
         if before is None:
-            lane.placed[place] = placement = Placement(bundler, doubt)
+            lane.placed[slot] = placement = Placement(bundler, doubt)
             self._at[bundler] += 1
         else:
             placement, before.in_doubt_until = before, doubt
@@ -197,37 +197,37 @@ class Placements:
                 lane.looked = now
                 self._lanes.move_to_end(oldest)
 
-    def answered(self, place: OperationPlace) -> None:
+    def answered(self, slot: NonceSlot) -> None:
         """See `Placement.answered`."""
-        placed = self._placed(place)
+        placed = self._placed(slot)
         if placed is not None:
             placed.answered()
 
-    def not_there(self, place: OperationPlace, placement: Placement) -> None:
+    def not_there(self, slot: NonceSlot, placement: Placement) -> None:
         """One that was sent is not there: no byte of it arrived, or the bundler does not take it. What else was sent in
-        this place may be there all the same."""
+        this slot may be there all the same."""
         placement.sends -= 1
-        key = _lane_of(place)
+        key = _lane_of(slot)
         lane = self._lanes.get(key)
-        if placement.sends or lane is None or lane.placed.get(place) is not placement:
+        if placement.sends or lane is None or lane.placed.get(slot) is not placement:
             return
-        del lane.placed[place]
+        del lane.placed[slot]
         self._left(placement)
         if not lane.placed:
             del self._lanes[key]
 
-    def _placed(self, place: OperationPlace) -> Placement | None:
-        lane = self._lanes.get(_lane_of(place))
-        return None if lane is None else lane.placed.get(place)
+    def _placed(self, slot: NonceSlot) -> Placement | None:
+        lane = self._lanes.get(_lane_of(slot))
+        return None if lane is None else lane.placed.get(slot)
 
     def _first_in_flight(self, key: _LaneKey, now: float) -> Placement | None:
         """The oldest that is in flight still; those before it that ended are forgotten, the nonce key with the last."""
         lane = self._lanes[key].placed
         while lane:
-            place, placed = next(iter(lane.items()))
-            if self._is_there(place, placed, now):
+            slot, placed = next(iter(lane.items()))
+            if self._is_there(slot, placed, now):
                 return placed
-            del lane[place]
+            del lane[slot]
             self._left(placed)
         del self._lanes[key]
         return None
@@ -237,10 +237,10 @@ class Placements:
         if not self._at[placed.bundler]:
             del self._at[placed.bundler]
 
-    def _is_there(self, place: OperationPlace, placed: Placement, now: float) -> bool:
-        return now < placed.in_doubt_until or self._in_flight(place)
+    def _is_there(self, slot: NonceSlot, placed: Placement, now: float) -> bool:
+        return now < placed.in_doubt_until or self._in_flight(slot)
 
 
-def _lane_of(place: OperationPlace) -> _LaneKey:
-    entry_point, sender, nonce = place
+def _lane_of(slot: NonceSlot) -> _LaneKey:
+    _, entry_point, sender, nonce = slot
     return entry_point, sender, nonce_key(nonce)

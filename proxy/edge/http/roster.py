@@ -10,13 +10,13 @@ from itertools import count
 
 from proxy.edge.http.bundler_health import Placements, QuestionKind
 from proxy.edge.http.endpoints import BundlerEndpoint, Health, endpoint_at
-from proxy.ports import OperationPlace
+from proxy.ledger.reservation import NonceSlot
 
 
 class Roster:
     """Whom to ask, in which order. `placements` say where operations are."""
 
-    def __init__(self, chain: str, urls: Sequence[str], in_flight: Callable[[OperationPlace], bool]) -> None:
+    def __init__(self, chain: str, urls: Sequence[str], in_flight: Callable[[NonceSlot], bool]) -> None:
         self._chain = chain
         self._numbers = count(1)
         self._left: tuple[BundlerEndpoint, ...] = ()
@@ -49,15 +49,15 @@ class Roster:
             self._left = tuple(each for each in self._left if self.placements.has(each.number))
         return self._left
 
-    def placed(self, place: OperationPlace, mark: str) -> None:
-        """What is held in this place was sent, before a restart, to the bundler of that mark: if it is one still."""
+    def placed(self, slot: NonceSlot, mark: str) -> None:
+        """What is held in this slot was sent, before a restart, to the bundler of that mark: if it is one still."""
         for endpoint in self.endpoints:
             if endpoint.mark == mark:
-                self.placements.sent(place, endpoint.number, 0.0)
-                self.placements.answered(place)
+                self.placements.sent(slot, endpoint.number, 0.0)
+                self.placements.answered(slot)
                 return
 
-    def order(self, kind: QuestionKind, now: float, place: OperationPlace | None = None) -> Sequence[BundlerEndpoint]:
+    def order(self, kind: QuestionKind, now: float, slot: NonceSlot | None = None) -> Sequence[BundlerEndpoint]:
         """Whom to ask, one after the other.
 
         Endpoints in configured order, then those resting from such questions, then those that could not be reached
@@ -65,11 +65,11 @@ class Roster:
         key, to that one first, unless the settings name it no more.
         """
         ordered = self._usable(kind, now)
-        if place is None:
+        if slot is None:
             return ordered
-        if (there := self.placements.bundler_of(place, now)) is not None:
+        if (there := self.placements.bundler_of(slot, now)) is not None:
             return [endpoint for endpoint in (*ordered, *self._left) if endpoint.number == there]
-        if (len(ordered) > 1 or self._left) and (first := self.placements.bundler_of_key(place, now)) is not None:
+        if (len(ordered) > 1 or self._left) and (first := self.placements.bundler_of_key(slot, now)) is not None:
             return sorted(ordered, key=lambda endpoint: endpoint.number != first)
         return ordered
 

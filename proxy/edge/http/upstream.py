@@ -26,7 +26,8 @@ from proxy.edge.http.exchange import (
 )
 from proxy.edge.http.households import WORKED_FOR
 from proxy.errors import StateUnavailable, UpstreamFull, UpstreamUnavailable
-from proxy.ports import AskingOn, OperationPlace, Submission
+from proxy.ledger.reservation import NonceSlot
+from proxy.ports import AskingOn, Submission
 
 _BESIDE_SECONDS: Final = 2.0
 """For all that need not answer: who asks `find_out` waits some seconds, in which the one that has it is heard too."""
@@ -52,15 +53,15 @@ class _Failure:
 class HttpUpstream(BundlerAsker):
     """The bundlers of one chain behind one `post`."""
 
-    def bundler_for(self, place: OperationPlace) -> str:
-        """The mark of the bundler that an operation in this place goes to first; empty where none is usable."""
+    def bundler_for(self, slot: NonceSlot) -> str:
+        """The mark of the bundler that an operation in this slot goes to first; empty where none is usable."""
         if len(self.endpoints) == 1:
             return self.endpoints[0].mark
-        return next((each.mark for each in self._order(QuestionKind.SEND, place)), "")
+        return next((each.mark for each in self._order(QuestionKind.SEND, slot)), "")
 
-    def placed(self, place: OperationPlace, mark: str) -> None:
-        """What is held in this place was sent to the bundler of that mark before a restart."""
-        self._roster.placed(place, mark)
+    def placed(self, slot: NonceSlot, mark: str) -> None:
+        """What is held in this slot was sent to the bundler of that mark before a restart."""
+        self._roster.placed(slot, mark)
 
     def post(self, method: str, params: bytes, submission: Submission | None) -> Coroutine[Any, Any, UpstreamReply]:
         """Ask the first healthy endpoint; `params` is a printed JSON array.
@@ -92,25 +93,25 @@ class HttpUpstream(BundlerAsker):
             if not self._places.take(QuestionKind.READ, household):
                 return False
             return self._put(endpoint, our_id, (method, params), reading, household)
-        place, vouched = submission
-        if place is None or len(roster.endpoints) > 1 or roster.removed:
+        slot, vouched = submission
+        if slot is None or len(roster.endpoints) > 1 or roster.removed:
             return False
         places = self._places
         if (free := places.free) > places.plenty:
             places.free, household = free - 1, None
         elif not places.take(QuestionKind.SEND, household := WORKED_FOR.get(), vouched=vouched):
             return False
-        sending = partial(self._heard_send, endpoint, our_id, (place, household), hearing)
+        sending = partial(self._heard_send, endpoint, our_id, (slot, household), hearing)
         if not self._put(endpoint, our_id, (method, params), sending, household):
             return False
-        self._out[our_id] = place, endpoint.number, endpoint.breakers[QuestionKind.SEND].answers
+        self._out[our_id] = slot, endpoint.number, endpoint.breakers[QuestionKind.SEND].answers
         return True
 
     def take(self, urls: Sequence[str], *, total_seconds: float) -> None:
         """See `BundlerAsker.take`. What is out now is known to be at the bundler that it was sent to."""
         now = self._stopwatch()
-        for our_id, (place, bundler, _) in self._out.items():
-            self._noted[our_id] = self._placements.sent(place, bundler, now)
+        for our_id, (slot, bundler, _) in self._out.items():
+            self._noted[our_id] = self._placements.sent(slot, bundler, now)
         self._out.clear()
         super().take(urls, total_seconds=total_seconds)
 
@@ -118,7 +119,7 @@ class HttpUpstream(BundlerAsker):
         self,
         endpoint: BundlerEndpoint,
         our_id: int,
-        question: tuple[OperationPlace, str | None],
+        question: tuple[NonceSlot, str | None],
         hearing: Hearing,
         heard: HttpReply | NoReplyError,
     ) -> None:
@@ -126,7 +127,7 @@ class HttpUpstream(BundlerAsker):
 
         The question is where it is, and for whom it holds a place.
         """
-        place, household = question
+        slot, household = question
         self._places.leave(household)
         ended: Ended | None = None
         try:
@@ -139,38 +140,38 @@ class HttpUpstream(BundlerAsker):
                 ended = answer = read_exchange(endpoint, our_id, heard)
             except ExchangeError as error:
                 ended = error.with_traceback(None)  # which leads here, and to all that was asked
-                self._sign(endpoint, QuestionKind.SEND, Sign.SILENT if error.silent else Sign.FAILED, place, answers)
+                self._sign(endpoint, QuestionKind.SEND, Sign.SILENT if error.silent else Sign.FAILED, slot, answers)
                 if noted is None:
                     if error.may_have_been_sent:
-                        self._placements.sent(place, endpoint.number, self._stopwatch())
+                        self._placements.sent(slot, endpoint.number, self._stopwatch())
                 elif not error.may_have_been_sent:
-                    self._placements.not_there(place, noted)
+                    self._placements.not_there(slot, noted)
             else:
-                self._note_answer(endpoint, QuestionKind.SEND, answer, place, answers)
-                self._note_place(endpoint, answer, place, noted)
+                self._note_answer(endpoint, QuestionKind.SEND, answer, slot, answers)
+                self._note_place(endpoint, answer, slot, noted)
         finally:
             hearing(ended or unread(endpoint.name))
 
     def _note_place(
-        self, endpoint: BundlerEndpoint, answer: UpstreamReply, place: OperationPlace, noted: Placement | None
+        self, endpoint: BundlerEndpoint, answer: UpstreamReply, slot: NonceSlot, noted: Placement | None
     ) -> None:
         """`noted` where it is known already that it may be there."""
         if noted is not None:
-            self._placed(answer, place, noted)
+            self._placed(answer, slot, noted)
             return
         meaning = meaning_of_reply(answer) if answer.reply.is_error else Meaning.ACCEPTED
         if meaning is Meaning.ACCEPTED:
-            self._placements.taken(place, endpoint.number, self._stopwatch())
+            self._placements.taken(slot, endpoint.number, self._stopwatch())
         elif meaning is Meaning.UNKNOWN:
-            self._placements.sent(place, endpoint.number, self._stopwatch())
+            self._placements.sent(slot, endpoint.number, self._stopwatch())
 
-    def _placed(self, answer: UpstreamReply, place: OperationPlace, placement: Placement) -> None:
+    def _placed(self, answer: UpstreamReply, slot: NonceSlot, placement: Placement) -> None:
         """What the answer to a send says of where its operation is."""
         meaning = meaning_of_reply(answer)
         if meaning is Meaning.ACCEPTED:
             placement.answered()
         elif meaning is Meaning.REFUSED:
-            self._placements.not_there(place, placement)
+            self._placements.not_there(slot, placement)
 
     def _heard_read(
         self,
@@ -236,40 +237,40 @@ class HttpUpstream(BundlerAsker):
 
     async def _send(self, method: str, params: bytes, seconds: float, submission: Submission) -> UpstreamReply:
         """In one place, whomever of them it is put to."""
-        place, vouched = submission
+        slot, vouched = submission
         async with self._places.place(QuestionKind.SEND, self.chain, vouched=vouched):
-            if place is None:
+            if slot is None:
                 return await self._send_along(self._order(QuestionKind.SEND), method, params, seconds)
-            return await self._send_there(method, params, seconds, place)
+            return await self._send_there(method, params, seconds, slot)
 
-    async def _send_there(self, method: str, params: bytes, seconds: float, place: OperationPlace) -> UpstreamReply:
+    async def _send_there(self, method: str, params: bytes, seconds: float, slot: NonceSlot) -> UpstreamReply:
         failure = _Failure()
         tried = list[int]()
-        # looked at anew each time: while this one was on its way another one in this place may have got somewhere
-        while (endpoint := self._next_for(place, tried)) is not None:
+        # looked at anew each time: while this one was on its way another one in this slot may have got somewhere
+        while (endpoint := self._next_for(slot, tried)) is not None:
             tried.append(endpoint.number)
-            placement = self._placements.sent(place, endpoint.number, self._stopwatch())
+            placement = self._placements.sent(slot, endpoint.number, self._stopwatch())
             try:
-                await self._send_to(place, endpoint.mark)
-                answer = await self._ask(endpoint, QuestionKind.SEND, method, params, seconds=seconds, place=place)
+                await self._send_to(slot, endpoint.mark)
+                answer = await self._ask(endpoint, QuestionKind.SEND, method, params, seconds=seconds, slot=slot)
             except UpstreamUnavailable as error:
                 if error.may_have_been_sent:
                     raise
-                self._placements.not_there(place, placement)
+                self._placements.not_there(slot, placement)
                 if isinstance(error, ExchangeError):  # a gateway had it in hand, and nobody repeats a send
                     raise
                 failure.note(error)
             except StateUnavailable as error:
-                self._placements.not_there(place, placement)
+                self._placements.not_there(slot, placement)
                 raise failure.taken() or UpstreamUnavailable(error.what, may_have_been_sent=False) from None
             else:
-                self._placed(answer, place, placement)
+                self._placed(answer, slot, placement)
                 return answer
         raise failure.taken() or self._nobody()
 
-    def _next_for(self, place: OperationPlace, tried: Collection[int]) -> BundlerEndpoint | None:
-        """Whom what is sent in this place goes to, after these could not be reached."""
-        order = self._order(QuestionKind.SEND, place)
+    def _next_for(self, slot: NonceSlot, tried: Collection[int]) -> BundlerEndpoint | None:
+        """Whom what is sent in this slot goes to, after these could not be reached."""
+        order = self._order(QuestionKind.SEND, slot)
         return next((each for each in order if each.number not in tried), None)
 
     async def _send_along(
@@ -309,9 +310,9 @@ class HttpUpstream(BundlerAsker):
             return next((each for each in answers if not each.reply.is_error), answers[0])
         raise failure.taken() or self._nobody()
 
-    def number_at(self, place: OperationPlace) -> int | None:
+    def number_at(self, slot: NonceSlot) -> int | None:
         """The number of the bundler that has the operation in flight there, as far as that is known."""
-        return self._placements.bundler_of(place, self._stopwatch())
+        return self._placements.bundler_of(slot, self._stopwatch())
 
     def number_of(self, mark: str) -> int | None:
         """The number of the bundler of that mark; `None` where the settings name it no more."""

@@ -19,14 +19,15 @@ from proxy.edge.http.once import OnceSent
 from proxy.edge.http.places import BundlerPlaces
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import UpstreamUnavailable
-from proxy.ports import AskingOn, OperationPlace, Submission
+from proxy.ledger.reservation import NonceSlot
+from proxy.ports import AskingOn, Submission
 from proxy.userop.primitives import Address
 from tests.edge.http.peers import until
 from tests.edge.recording_bundler import OPERATION_HASH, Answer, RecordingBundler
 
 SEND, READ = "eth_sendUserOperation", "eth_getUserOperationReceipt"
 OP, HASH = b'[{"nonce":"0x1"},"0x2"]', b'["0xab"]'
-PLACE = OperationPlace(Address(b"\x01" * 20), Address(b"\x02" * 20), 7)
+SLOT = NonceSlot(1946, Address(b"\x01" * 20), Address(b"\x02" * 20), 7)
 SETTINGS = UpstreamSettings()
 
 
@@ -65,7 +66,7 @@ def begin(upstream: HttpUpstream | OnceSent, hearing: Hearing, *, submit: bool) 
 
 
 def question(*, submit: bool) -> tuple[str, bytes, Submission | None]:
-    return (SEND, OP, Submission(PLACE)) if submit else (READ, HASH, None)
+    return (SEND, OP, Submission(SLOT)) if submit else (READ, HASH, None)
 
 
 ANSWERS = [
@@ -103,7 +104,7 @@ async def test_it_ends_as_what_is_waited_for_and_tells_the_same_of_the_bundler(
         kind = QuestionKind.SEND if submit else QuestionKind.READ
         assert one.endpoints[0].breakers[kind] == other.endpoints[0].breakers[kind]
         now = time.monotonic()
-        assert one._placements.bundler_of(PLACE, now) == other._placements.bundler_of(PLACE, now)
+        assert one._placements.bundler_of(SLOT, now) == other._placements.bundler_of(SLOT, now)
 
 
 async def test_a_read_that_the_first_bundler_breaks_off_is_asked_of_the_second() -> None:
@@ -141,7 +142,7 @@ async def test_what_was_begun_before_the_settings_named_another_bundler_is_where
         upstream.take([second.url], total_seconds=30.0)
         first.hang_up = False
         first.release()
-        replacement = await upstream.post(SEND, b'[{"nonce":"0x1","more":"0x"},"0x2"]', Submission(PLACE))
+        replacement = await upstream.post(SEND, b'[{"nonce":"0x1","more":"0x"},"0x2"]', Submission(SLOT))
         assert (replacement.status, second.methods) == (200, [])
         assert first.methods == [SEND, SEND]
 
@@ -176,7 +177,7 @@ async def test_the_same_send_waits_for_the_one_that_was_begun_and_hears_what_it_
         told = Told()
         assert begin(once, told, submit=True)
         assert not begin(once, Told(), submit=True)
-        again = asyncio.ensure_future(once.post(SEND, OP, Submission(PLACE)))
+        again = asyncio.ensure_future(once.post(SEND, OP, Submission(SLOT)))
         bundler.release()
         first, second = await told.end(), await again
         assert first == second
@@ -191,7 +192,7 @@ async def test_a_send_that_was_begun_and_left_open_answers_its_repetition() -> N
         assert begin(once, told, submit=True)
         await told.end()
         assert not begin(once, Told(), submit=True)
-        again = await once.post(SEND, OP, Submission(PLACE))
+        again = await once.post(SEND, OP, Submission(SLOT))
         assert again.status == 500
         assert bundler.methods == [SEND]
 

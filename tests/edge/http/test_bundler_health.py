@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from proxy.edge.http.bundler_health import DOUBT_SECONDS, Breaker, Placement, Placements, QuestionKind, Sign
-from proxy.ports import OperationPlace
+from proxy.ledger.reservation import NonceSlot
 from proxy.userop.primitives import Address
 
 ENTRY_POINT = Address(b"\xee" * 20)
 ALICE, BOB = Address(b"\xaa" * 20), Address(b"\xbb" * 20)
 
 
-def place(sequence: int, key: int = 0, sender: Address = ALICE) -> OperationPlace:
-    return OperationPlace(ENTRY_POINT, sender, key << 64 | sequence)
+def slot(sequence: int, key: int = 0, sender: Address = ALICE) -> NonceSlot:
+    return NonceSlot(1, ENTRY_POINT, sender, key << 64 | sequence)
 
 
 # --- breaker --------------------------------------------------------------------------------------------------
@@ -83,9 +83,9 @@ def test_questions_asked_before_the_rest_do_not_lengthen_it() -> None:
 def test_one_question_that_fails_again_and_again_says_nothing_of_a_bundler() -> None:
     breaker = Breaker(QuestionKind.SEND)
     for _ in range(50):
-        breaker.note(Sign.FAILED, 0, of=place(1))
+        breaker.note(Sign.FAILED, 0, of=slot(1))
     assert not breaker.is_resting(0)
-    breaker.note(Sign.FAILED, 0, of=place(2))
+    breaker.note(Sign.FAILED, 0, of=slot(2))
     assert breaker.is_resting(0)
 
 
@@ -93,22 +93,22 @@ def test_a_question_that_fails_while_what_came_after_it_is_answered_says_nothing
     for kind, sign in ((QuestionKind.SEND, Sign.SILENT), (QuestionKind.READ, Sign.FAILED)):
         breaker = Breaker(kind, answers=7)
         for number in range(50):
-            breaker.note(sign, 0, of=place(number), answers=6)
+            breaker.note(sign, 0, of=slot(number), answers=6)
         assert not breaker.is_resting(0)
-        breaker.note(Sign.SILENT, 0, of=place(50), answers=7)
+        breaker.note(Sign.SILENT, 0, of=slot(50), answers=7)
         assert breaker.is_resting(0) is (kind is QuestionKind.SEND)
 
 
 def test_on_trial_is_another_question_than_those_that_failed() -> None:
     breaker = Breaker(QuestionKind.SEND)
-    breaker.note(Sign.SILENT, 0, of=place(1))
-    assert not breaker.begin(5, of=place(1))
-    breaker.note(Sign.SILENT, 5, of=place(1))
+    breaker.note(Sign.SILENT, 0, of=slot(1))
+    assert not breaker.begin(5, of=slot(1))
+    breaker.note(Sign.SILENT, 5, of=slot(1))
     assert breaker.rests_until == 5
-    assert breaker.begin(5, of=place(2))
-    breaker.note(Sign.SILENT, 6, of=place(1))
+    assert breaker.begin(5, of=slot(2))
+    breaker.note(Sign.SILENT, 6, of=slot(1))
     assert breaker.on_trial
-    breaker.note(Sign.ANSWERED, 7, of=place(2))
+    breaker.note(Sign.ANSWERED, 7, of=slot(2))
     assert not breaker.is_resting(7)
 
 
@@ -137,51 +137,51 @@ def test_a_breaker_never_rests_for_good_and_has_one_trial_at_most(
 
 
 def test_what_follows_on_a_nonce_key_goes_where_the_first_is_in_flight() -> None:
-    held = {place(1)}
+    held = {slot(1)}
     placements = Placements(held.__contains__)
-    placements.sent(place(1), 1, now=0)
-    placements.answered(place(1))
-    assert placements.bundler_of_key(place(2), 0) == 1
-    assert placements.bundler_of_key(place(2, key=7), 0) is None
-    assert placements.bundler_of_key(place(2, sender=BOB), 0) is None
+    placements.sent(slot(1), 1, now=0)
+    placements.answered(slot(1))
+    assert placements.bundler_of_key(slot(2), 0) == 1
+    assert placements.bundler_of_key(slot(2, key=7), 0) is None
+    assert placements.bundler_of_key(slot(2, sender=BOB), 0) is None
     held.clear()
-    assert placements.bundler_of_key(place(2), 0) is None
+    assert placements.bundler_of_key(slot(2), 0) is None
     assert len(placements) == 0
 
 
 def test_what_nobody_holds_is_there_as_long_as_it_is_in_doubt() -> None:
-    placements = Placements(lambda _place: False)
-    placements.sent(place(1), 0, now=0)
-    assert placements.bundler_of(place(1), DOUBT_SECONDS - 1) == 0
-    assert placements.bundler_of(place(1), DOUBT_SECONDS) is None
+    placements = Placements(lambda _slot: False)
+    placements.sent(slot(1), 0, now=0)
+    assert placements.bundler_of(slot(1), DOUBT_SECONDS - 1) == 0
+    assert placements.bundler_of(slot(1), DOUBT_SECONDS) is None
 
 
 def test_what_never_left_is_nowhere() -> None:
-    placements = Placements(lambda _place: True)
-    placements.not_there(place(1), placements.sent(place(1), 0, now=0))
-    assert placements.bundler_of(place(1), 0) is None
-    assert placements.bundler_of_key(place(2), 0) is None
+    placements = Placements(lambda _slot: True)
+    placements.not_there(slot(1), placements.sent(slot(1), 0, now=0))
+    assert placements.bundler_of(slot(1), 0) is None
+    assert placements.bundler_of_key(slot(2), 0) is None
 
 
 def test_what_was_sent_beside_one_that_never_left_is_where_it_was_sent() -> None:
-    placements = Placements(lambda _place: True)
-    one, other = placements.sent(place(1), 0, now=0), placements.sent(place(1), 0, now=0)
-    placements.not_there(place(1), one)
-    assert placements.bundler_of(place(1), 0) == 0
-    placements.not_there(place(1), other)
-    assert placements.bundler_of(place(1), 0) is None
+    placements = Placements(lambda _slot: True)
+    one, other = placements.sent(slot(1), 0, now=0), placements.sent(slot(1), 0, now=0)
+    placements.not_there(slot(1), one)
+    assert placements.bundler_of(slot(1), 0) == 0
+    placements.not_there(slot(1), other)
+    assert placements.bundler_of(slot(1), 0) is None
 
 
 def test_what_never_left_before_all_in_its_place_had_ended_says_nothing_of_what_came_after() -> None:
-    held = {place(1)}
+    held = {slot(1)}
     placements = Placements(held.__contains__)
-    early = placements.sent(place(1), 0, now=0)
+    early = placements.sent(slot(1), 0, now=0)
     held.clear()
-    assert placements.bundler_of_key(place(2), 0) is None
-    held.add(place(1))
-    placements.sent(place(1), 0, now=0)
-    placements.not_there(place(1), early)
-    assert placements.bundler_of(place(1), 0) == 0
+    assert placements.bundler_of_key(slot(2), 0) is None
+    held.add(slot(1))
+    placements.sent(slot(1), 0, now=0)
+    placements.not_there(slot(1), early)
+    assert placements.bundler_of(slot(1), 0) == 0
 
 
 class Sending(RuleBasedStateMachine):
@@ -190,22 +190,20 @@ class Sending(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.held: set[OperationPlace] = set()
-        self.at: dict[OperationPlace, tuple[int, float]] = {}
-        self.sends: dict[
-            OperationPlace, list[Placement]
-        ] = {}  # what may be there, of what was sent since all had ended
+        self.held: set[NonceSlot] = set()
+        self.at: dict[NonceSlot, tuple[int, float]] = {}
+        self.sends: dict[NonceSlot, list[Placement]] = {}  # what may be there, of what was sent since all had ended
         self.placements = Placements(self.held.__contains__)
 
-    places = st.builds(place, st.integers(0, 2), st.integers(0, 1), st.sampled_from([ALICE, BOB]))
+    places = st.builds(slot, st.integers(0, 2), st.integers(0, 1), st.sampled_from([ALICE, BOB]))
 
-    def is_there(self, where: OperationPlace) -> bool:
+    def is_there(self, where: NonceSlot) -> bool:
         if not self.sends.get(where):
             return False
         return where in self.held or self.now < self.at[where][1]
 
     @rule(where=places, bundler=st.integers(0, 1), held=st.booleans())
-    def send(self, where: OperationPlace, bundler: int, held: bool) -> None:
+    def send(self, where: NonceSlot, bundler: int, held: bool) -> None:
         there = self.placements.bundler_of(where, self.now)
         if self.is_there(where):
             assert there == self.at[where][0]
@@ -219,18 +217,18 @@ class Sending(RuleBasedStateMachine):
         self.at[where] = (goes_to, 0.0 if where in self.held else self.now + DOUBT_SECONDS)
 
     @rule(where=places)
-    def answer(self, where: OperationPlace) -> None:
+    def answer(self, where: NonceSlot) -> None:
         self.placements.answered(where)
         if where in self.at:
             self.at[where] = (self.at[where][0], 0.0)
 
     @rule(where=places, chosen=st.integers(0, 5))
-    def turn_out_to_be_nowhere(self, where: OperationPlace, chosen: int) -> None:
+    def turn_out_to_be_nowhere(self, where: NonceSlot, chosen: int) -> None:
         if sends := self.sends.get(where):
             self.placements.not_there(where, sends.pop(chosen % len(sends)))
 
     @rule(where=places)
-    def end(self, where: OperationPlace) -> None:
+    def end(self, where: NonceSlot) -> None:
         self.held.discard(where)
 
     @rule(seconds=st.sampled_from([1.0, 300.0, DOUBT_SECONDS]))
@@ -251,29 +249,29 @@ TestSending = Sending.TestCase
 
 
 def test_ten_thousand_nonce_keys_that_ended_are_not_kept() -> None:
-    held: set[OperationPlace] = set()
+    held: set[NonceSlot] = set()
     placements = Placements(held.__contains__)
     for key in range(10_000):
-        held.add(place(0, key))
-        placements.sent(place(0, key), 0, now=float(key))
-        placements.answered(place(0, key))
+        held.add(slot(0, key))
+        placements.sent(slot(0, key), 0, now=float(key))
+        placements.answered(slot(0, key))
         held.clear()
     assert len(placements) < 10
 
 
 def test_a_crowded_nonce_key_costs_no_more_than_an_empty_one() -> None:
-    asked: list[OperationPlace] = []
+    asked: list[NonceSlot] = []
 
-    def in_flight(where: OperationPlace) -> bool:
+    def in_flight(where: NonceSlot) -> bool:
         asked.append(where)
         return True
 
     placements = Placements(in_flight)
     for sequence in range(5_000):
-        placements.sent(place(sequence), 0, now=0)
-        placements.answered(place(sequence))
+        placements.sent(slot(sequence), 0, now=0)
+        placements.answered(slot(sequence))
     asked.clear()
-    placements.bundler_of_key(place(5_000), 0)
-    placements.bundler_of(place(4_000), 0)
-    placements.sent(place(5_000), 0, now=0)
+    placements.bundler_of_key(slot(5_000), 0)
+    placements.bundler_of(slot(4_000), 0)
+    placements.sent(slot(5_000), 0, now=0)
     assert len(asked) < 5

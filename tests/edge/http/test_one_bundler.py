@@ -12,7 +12,8 @@ from proxy.edge.http.asker import UpstreamSettings
 from proxy.edge.http.client import HttpReply, UnreachedError
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import StateUnavailable, UpstreamUnavailable
-from proxy.ports import OperationPlace, Submission
+from proxy.ledger.reservation import NonceSlot
+from proxy.ports import Submission
 from proxy.userop.entry_point import ENTRY_POINTS
 from proxy.userop.primitives import Address
 from tests.edge.recording_bundler import OPERATION_HASH, Answer, Recorded, RecordingBundler
@@ -20,8 +21,8 @@ from tests.patience import PATIENCE_SECONDS, patiently
 
 V07 = ENTRY_POINTS[1].address
 SEND = "eth_sendUserOperation"
-PLACE = OperationPlace(V07, Address(b"\xaa" * 20), 1)
-OTHER_PLACE = OperationPlace(V07, Address(b"\xbb" * 20), 1)
+SLOT = NonceSlot(1946, V07, Address(b"\xaa" * 20), 1)
+OTHER_SLOT = NonceSlot(1946, V07, Address(b"\xbb" * 20), 1)
 FORGED, SIGNED = b'[{"signature":"forged"},"0x"]', b'[{"signature":"signed"},"0x"]'
 SETTINGS = UpstreamSettings(connect_seconds=PATIENCE_SECONDS, total_seconds=0.3)
 
@@ -30,7 +31,7 @@ def before(*bundlers: RecordingBundler, settings: UpstreamSettings = SETTINGS) -
     """Before these, with all that is sent held."""
     urls, entry_points = [each.url for each in bundlers], frozenset({V07})
     return HttpUpstream(
-        "soneium", urls, chain_id=1946, entry_points=entry_points, settings=settings, in_flight=lambda _place: True
+        "soneium", urls, chain_id=1946, entry_points=entry_points, settings=settings, in_flight=lambda _slot: True
     )
 
 
@@ -71,16 +72,16 @@ async def test_that_one_is_refused_leaves_the_other_where_it_may_be(
 ) -> None:
     first.answers[SEND] = refuse_the_forged
     async with before(first, second) as upstream:
-        forged = asyncio.create_task(upstream.post(SEND, FORGED, Submission(PLACE)))
-        signed = asyncio.create_task(upstream.post(SEND, SIGNED, Submission(PLACE)))
+        forged = asyncio.create_task(upstream.post(SEND, FORGED, Submission(SLOT)))
+        signed = asyncio.create_task(upstream.post(SEND, SIGNED, Submission(SLOT)))
         assert (await forged).reply.is_error
         with pytest.raises(UpstreamUnavailable, match="did not answer"):
             await signed
         with pytest.raises(UpstreamUnavailable, match="did not answer"):
-            await upstream.post(SEND, SIGNED, Submission(OTHER_PLACE))
+            await upstream.post(SEND, SIGNED, Submission(OTHER_SLOT))
         assert (await upstream.post(SEND, FORGED, Submission())).endpoint == "soneium#1", "the first one rests"
         with pytest.raises(UpstreamUnavailable, match="soneium#0 did not answer"):
-            await upstream.post(SEND, SIGNED, Submission(PLACE))
+            await upstream.post(SEND, SIGNED, Submission(SLOT))
     assert not any(b"signed" in each for each in bodies(second))
 
 
@@ -107,9 +108,9 @@ async def test_one_that_finds_no_connection_goes_to_no_bundler_but_that_of_the_o
 ) -> None:
     async with before(first, second) as upstream:
         unreached = Unreached(upstream)
-        forged = asyncio.create_task(upstream.post(SEND, FORGED, Submission(PLACE)))
+        forged = asyncio.create_task(upstream.post(SEND, FORGED, Submission(SLOT)))
         await unreached.wanted.wait()
-        signed = await upstream.post(SEND, SIGNED, Submission(PLACE))
+        signed = await upstream.post(SEND, SIGNED, Submission(SLOT))
         assert signed.reply.result == OPERATION_HASH
         unreached.gives_up.set()
         with pytest.raises(UpstreamUnavailable, match="soneium#0 cannot be reached") as failure:
@@ -123,35 +124,35 @@ async def test_of_two_that_find_no_connection_both_are_where_the_last_one_went(s
         upstream = before(gone, second, settings=replace(SETTINGS, total_seconds=PATIENCE_SECONDS))
     async with upstream:
         unreached = Unreached(upstream)
-        early = asyncio.create_task(upstream.post(SEND, FORGED, Submission(PLACE)))
+        early = asyncio.create_task(upstream.post(SEND, FORGED, Submission(SLOT)))
         await unreached.wanted.wait()
         with pytest.raises(UpstreamUnavailable, match="soneium#0 cannot be reached"):
-            await upstream.post(SEND, SIGNED, Submission(PLACE))
+            await upstream.post(SEND, SIGNED, Submission(SLOT))
         unreached.gives_up.set()
         assert (await early).endpoint == "soneium#1"
-        assert (await upstream.post(SEND, SIGNED, Submission(PLACE))).endpoint == "soneium#1"
+        assert (await upstream.post(SEND, SIGNED, Submission(SLOT))).endpoint == "soneium#1"
 
 
 async def test_what_is_refused_after_there_came_to_be_another_bundler_is_nowhere(
     first: RecordingBundler, second: RecordingBundler
 ) -> None:
     async with before(first, settings=replace(SETTINGS, total_seconds=PATIENCE_SECONDS)) as upstream:
-        await upstream.post(SEND, SIGNED, Submission(OTHER_PLACE))  # which leaves a connection
+        await upstream.post(SEND, SIGNED, Submission(OTHER_SLOT))  # which leaves a connection
         first.answers[SEND] = Answer(error={"code": -32507, "message": "AA24 signature error"})
         first.hold()
         told: list[object] = []
-        assert upstream.begin(SEND, FORGED, told.append, Submission(PLACE))
+        assert upstream.begin(SEND, FORGED, told.append, Submission(SLOT))
         upstream.take([second.url], total_seconds=PATIENCE_SECONDS)
         first.release()
         await until(lambda: bool(told))
-        assert (await upstream.post(SEND, SIGNED, Submission(PLACE))).endpoint == "soneium#0"
+        assert (await upstream.post(SEND, SIGNED, Submission(SLOT))).endpoint == "soneium#0"
     assert len(bodies(second)) == 1
 
 
 async def test_nothing_goes_where_it_cannot_be_written_down_that_it_goes(
     first: RecordingBundler, second: RecordingBundler
 ) -> None:
-    async def cannot(_place: OperationPlace, _mark: str) -> None:
+    async def cannot(_slot: NonceSlot, _mark: str) -> None:
         raise StateUnavailable("the ledger cannot be written", fact="ledger")
 
     upstream = HttpUpstream(
@@ -159,11 +160,11 @@ async def test_nothing_goes_where_it_cannot_be_written_down_that_it_goes(
         [first.url, second.url],
         chain_id=1946,
         entry_points=frozenset({V07}),
-        in_flight=lambda _place: True,
+        in_flight=lambda _slot: True,
         send_to=cannot,
     )
     async with upstream:
         with pytest.raises(UpstreamUnavailable, match="the ledger cannot be written") as failure:
-            await upstream.post(SEND, SIGNED, Submission(PLACE))
+            await upstream.post(SEND, SIGNED, Submission(SLOT))
     assert not failure.value.may_have_been_sent
     assert bodies(first) == bodies(second) == []

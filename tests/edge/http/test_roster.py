@@ -7,8 +7,8 @@ import pytest
 from proxy.edge.http.bundler_health import QuestionKind, Sign
 from proxy.edge.http.endpoints import Health
 from proxy.edge.http.roster import Roster
-from proxy.ports import OperationPlace
-from tests.edge.http.test_bundler_health import place
+from proxy.ledger.reservation import NonceSlot
+from tests.edge.http.test_bundler_health import slot
 
 FIRST, SECOND, THIRD = "https://a.example/rpc?key=one", "https://b.example/rpc", "https://c.example/rpc"
 KINDS = (QuestionKind.READ, QuestionKind.SEND)
@@ -18,14 +18,14 @@ class House:
     """A roster, and what is in flight."""
 
     def __init__(self, *urls: str) -> None:
-        self.held: set[OperationPlace] = set()
+        self.held: set[NonceSlot] = set()
         self.roster = Roster("soneium", urls, self.held.__contains__)
 
-    def send(self, where: OperationPlace, bundler: int) -> None:
+    def send(self, where: NonceSlot, bundler: int) -> None:
         self.held.add(where)
         self.roster.placements.sent(where, self.roster.endpoints[bundler].number, 0)
 
-    def asked(self, kind: QuestionKind = QuestionKind.SEND, where: OperationPlace | None = None) -> list[str]:
+    def asked(self, kind: QuestionKind = QuestionKind.SEND, where: NonceSlot | None = None) -> list[str]:
         return [str(each.url) for each in self.roster.order(kind, 0, where)]
 
 
@@ -49,36 +49,36 @@ def test_a_new_key_makes_no_new_bundler_and_is_looked_at_anew() -> None:
     house = House(FIRST, SECOND)
     before = house.roster.endpoints[0]
     before.health, before.problem = Health.MISCONFIGURED, "answers its probe with an error"
-    house.send(place(1), 0)
+    house.send(slot(1), 0)
     changed = FIRST.replace("one", "two")
     house.roster.take([changed, SECOND])
     assert house.roster.endpoints[0] is before
     assert (before.health, before.problem) == (Health.UNKNOWN, None)
-    assert house.asked(where=place(1)) == [changed]
+    assert house.asked(where=slot(1)) == [changed]
     assert house.roster.removed == ()
 
 
 def test_what_is_in_flight_at_a_bundler_that_was_removed_is_replaced_there_and_nothing_else_is_sent_there() -> None:
     house = House(FIRST, SECOND)
-    house.send(place(1), 0)
+    house.send(slot(1), 0)
     house.roster.take([SECOND])
-    assert house.asked(where=place(1)) == [FIRST]
-    assert house.asked(where=place(2)) == [SECOND]
-    assert house.asked(where=place(1, key=7)) == [SECOND]
+    assert house.asked(where=slot(1)) == [FIRST]
+    assert house.asked(where=slot(2)) == [SECOND]
+    assert house.asked(where=slot(1, key=7)) == [SECOND]
     assert [each.name for each in house.roster.removed] == ["soneium#removed"]
 
 
 def test_a_bundler_that_was_removed_is_forgotten_when_nothing_is_there_any_more_and_known_when_it_is_back() -> None:
     house = House(FIRST, SECOND)
-    house.send(place(1), 0)
+    house.send(slot(1), 0)
     first = house.roster.endpoints[0]
     house.roster.take([SECOND])
     house.roster.take([SECOND, FIRST])
     assert house.roster.endpoints[1] is first
-    assert house.asked(where=place(1)) == [FIRST]
+    assert house.asked(where=slot(1)) == [FIRST]
     house.roster.take([SECOND])
     house.held.clear()
-    assert house.asked(where=place(2)) == [SECOND]  # whoever asks about the nonce key finds that it has ended
+    assert house.asked(where=slot(2)) == [SECOND]  # whoever asks about the nonce key finds that it has ended
     assert house.roster.removed == ()
     assert first not in house.roster.endpoints
 
@@ -99,15 +99,15 @@ def test_names_that_may_mean_others_are_told_apart() -> None:
 
 def test_a_roster_of_nobody_is_none() -> None:
     with pytest.raises(ValueError, match="soneium: no bundler"):
-        Roster("soneium", [], lambda _place: False)
+        Roster("soneium", [], lambda _slot: False)
 
 
 def test_what_was_sent_before_a_restart_is_placed_at_the_bundler_it_went_to_whatever_its_key_is_now() -> None:
     before = House(FIRST, SECOND)
     after = House(SECOND, FIRST.replace("one", "two"))
-    after.held |= {place(1), place(2)}
-    after.roster.placed(place(1), before.roster.endpoints[0].mark)
-    after.roster.placed(place(2), "of nobody here")
-    assert after.asked(where=place(1)) == [FIRST.replace("one", "two")]
-    assert len(after.asked(where=place(2))) == 2
+    after.held |= {slot(1), slot(2)}
+    after.roster.placed(slot(1), before.roster.endpoints[0].mark)
+    after.roster.placed(slot(2), "of nobody here")
+    assert after.asked(where=slot(1)) == [FIRST.replace("one", "two")]
+    assert len(after.asked(where=slot(2))) == 2
     assert "a.example" not in before.roster.endpoints[0].mark

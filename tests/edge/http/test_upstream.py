@@ -15,15 +15,16 @@ from proxy.edge.http.endpoints import Health
 from proxy.edge.http.listener import Transport
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import UpstreamUnavailable
-from proxy.ports import OperationPlace, Submission
+from proxy.ledger.reservation import NonceSlot
+from proxy.ports import Submission
 from proxy.userop.entry_point import ENTRY_POINTS
 from proxy.userop.primitives import Address
 from tests.edge.recording_bundler import OPERATION_HASH, Answer, Recorded, RecordingBundler
 
 CHAIN_ID = 1946
 V07 = ENTRY_POINTS[1].address
-PLACE = OperationPlace(V07, Address(b"\xaa" * 20), 1)
-OTHER_PLACE = OperationPlace(V07, Address(b"\xbb" * 20), 1)
+SLOT = NonceSlot(1946, V07, Address(b"\xaa" * 20), 1)
+OTHER_SLOT = NonceSlot(1946, V07, Address(b"\xbb" * 20), 1)
 SETTINGS = UpstreamSettings(
     connect_seconds=5, total_seconds=0.3, inclusion_seconds=5, probe_seconds=5, max_reply_bytes=4096
 )
@@ -85,7 +86,7 @@ async def test_relays_an_error_and_its_http_status(first: RecordingBundler) -> N
     assert (answer.status, answer.reply.is_error, answer.reply.error_message) == (500, True, "boom")
 
 
-@pytest.mark.parametrize("submission", [Submission(), Submission(PLACE), None])
+@pytest.mark.parametrize("submission", [Submission(), Submission(SLOT), None])
 async def test_the_next_endpoint_takes_over_when_no_byte_can_have_been_sent(
     first: RecordingBundler, second: RecordingBundler, submission: Submission | None
 ) -> None:
@@ -360,9 +361,9 @@ async def test_a_bundler_is_not_ill_because_one_request_makes_it_so(
         first.hang_up, first.answers[method] = failure == "hangs up", Answer(raw=b"what")
         for _ in range(6):
             with suppress(UpstreamUnavailable):
-                await upstream.post(method, b'["bad"]', Submission(PLACE) if submit else None)
+                await upstream.post(method, b'["bad"]', Submission(SLOT) if submit else None)
         first.hang_up, first.answers[method] = False, Answer(result=OPERATION_HASH)
-        good = await upstream.post(method, b'["good"]', Submission(OTHER_PLACE) if submit else None)
+        good = await upstream.post(method, b'["good"]', Submission(OTHER_SLOT) if submit else None)
         assert good.endpoint == "soneium#0"
 
 
@@ -381,9 +382,9 @@ async def test_a_bundler_that_is_silent_to_one_send_and_answers_what_came_after_
         stack.callback(never.set)
         settings = replace(SETTINGS, total_seconds=3)
         upstream = await stack.enter_async_context(upstream_of(first.url, second.url, settings=settings))
-        bad = asyncio.create_task(upstream.post("eth_sendUserOperation", b'["bad"]', Submission(PLACE)))
+        bad = asyncio.create_task(upstream.post("eth_sendUserOperation", b'["bad"]', Submission(SLOT)))
         for _ in range(2):
-            good = await upstream.post("eth_sendUserOperation", b'["good"]', Submission(OTHER_PLACE))
+            good = await upstream.post("eth_sendUserOperation", b'["good"]', Submission(OTHER_SLOT))
             assert good.endpoint == "soneium#0"
             await asyncio.wait([bad])
         assert isinstance(bad.exception(), UpstreamUnavailable)
