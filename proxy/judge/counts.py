@@ -6,7 +6,8 @@ while the operation is in flight and counted in the window once it is mined; a h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Set
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from proxy.judge.rule import Window
@@ -83,22 +84,27 @@ class Sight(NamedTuple):
     first: float
 
 
-@record(kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Seen:
     """What a history of things remembers: how many operations since when, and the things by their mark, the latest seen
     last."""
 
     operations: int
     since: float  # unix seconds
-    sights: Mapping[bytes, Sight]
+    sights: dict[bytes, Sight]
 
 
-@record(kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Amounts:
-    """What a history of amounts remembers: how many operations, and the latest amounts, oldest first."""
+    """What a history of amounts remembers: how many operations, and the latest amounts, oldest first; and the same in
+    the order of their size, for whoever asks what is usual."""
 
     operations: int
     recent: tuple[int, ...]
+    ordered: list[int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.ordered = sorted(self.recent)
 
 
 @record(kw_only=True)
@@ -109,6 +115,7 @@ class Row:
 
 
 History = Seen | Amounts | Row
+"""Things and amounts change as they are learnt: an operation costs the same however many are remembered."""
 
 
 class Counts(Protocol):
@@ -122,4 +129,4 @@ class Counts(Protocol):
         """The different marks in the window, of which a limit's `max` + 1 are kept, and in flight; as they change."""
 
     def history(self, key: CountKey) -> History | None:
-        """What was learnt so far."""
+        """What was learnt so far, as it changes."""

@@ -6,7 +6,7 @@ What was learnt stays learnt when the chain takes a block back: an operation min
 from __future__ import annotations
 
 import json
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import islice
@@ -32,35 +32,48 @@ _made: Final = tuple.__new__
 
 
 def learn(history: History | None, lesson: Lesson, now: float, *, success: bool) -> History:
-    """The history after an operation that ended like this. One of another kind than the lesson's begins anew.
+    """The history as an operation that ended like this leaves it: the same one, but for a row, or one that begins, also
+    where it was of another kind than the lesson's.
 
     What reverted has paid nobody and moved nothing: it teaches no thing and no amount.
     """
-    if isinstance(lesson, MarksLesson):
-        seen = history if isinstance(history, Seen) else Seen(operations=0, since=now, sights={})
-        return _see(seen, lesson.marks, now) if success else seen
-    if isinstance(lesson, ValueLesson):
-        amounts = history if isinstance(history, Amounts) else Amounts(operations=0, recent=())
-        if not success:
-            return amounts
-        recent = (*amounts.recent, lesson.value)
-        return Amounts(operations=amounts.operations + 1, recent=recent[-MOST_AMOUNTS:])
-    row = history if isinstance(history, Row) else Row(length=0)
+    kind = type(lesson)
+    if kind is MarksLesson:
+        seen = history if type(history) is Seen else Seen(operations=0, since=now, sights={})
+        if success:
+            _see(seen, lesson.marks, now)  # type: ignore[union-attr]  # as just seen
+        return seen
+    if kind is ValueLesson:
+        amounts = history if type(history) is Amounts else Amounts(operations=0, recent=())
+        if success:
+            _measure(amounts, lesson.value)  # type: ignore[union-attr]  # as just seen
+        return amounts
+    row = history if type(history) is Row else Row(length=0)
     return Row(length=0 if success else row.length + 1)
 
 
-def _see(seen: Seen, marks: Sequence[bytes], now: float) -> Seen:
-    known = dict(seen.sights)
+def _see(seen: Seen, marks: Sequence[bytes], now: float) -> None:
+    seen.operations += 1
+    seen.since = min(seen.since, now)
+    sights = seen.sights
     for mark in marks if len(marks) == 1 else dict.fromkeys(marks):
-        before = known.pop(mark, None)
+        before = sights.pop(mark, None)
         if before is None:
-            known[mark] = _made(Sight, (mark, 1, now))
-        else:
-            _, times, first = before
-            known[mark] = _made(Sight, (mark, times + 1, min(now, first)))
-    if len(known) > MOST_MARKS:
-        _forget(known)
-    return Seen(operations=seen.operations + 1, since=min(seen.since, now), sights=known)
+            sights[mark] = _made(Sight, (mark, 1, now))
+            continue
+        _, times, first = before
+        sights[mark] = _made(Sight, (mark, times + 1, min(now, first)))
+    if len(sights) > MOST_MARKS:
+        _forget(sights)
+
+
+def _measure(amounts: Amounts, value: int) -> None:
+    amounts.operations += 1
+    recent, ordered = amounts.recent, amounts.ordered
+    for gone in recent[: 1 - MOST_AMOUNTS]:
+        del ordered[bisect_left(ordered, gone)]
+    amounts.recent = (*recent[1 - MOST_AMOUNTS :], value)
+    insort(ordered, value)
 
 
 def _forget(known: dict[bytes, Sight]) -> None:
@@ -76,16 +89,17 @@ def _forget(known: dict[bytes, Sight]) -> None:
             heappush(older, (sight.times, age, sight.mark))
 
 
-def deviates(amounts: Sequence[int], value: int, factor: int) -> bool:
-    """Whether `value` is above the median by more than `factor` times the usual spread.
+def deviates(ordered: Sequence[int], value: int, factor: int) -> bool:
+    """Whether `value` is above the median of amounts, which come smallest first, by more than `factor` times the usual
+    spread.
 
     The spread is the median absolute deviation, which fewer than half of the amounts cannot move far, however large
     they are; a tenth of the median at least, so that a history of nearly equal amounts does not make the next coin a
     deviation, and 1 at least. Medians of an even number are the lower of the middle two: integers stay integers.
     """
-    if not amounts:
+    if not ordered:
         return False
-    ordered, half = sorted(amounts), (len(amounts) - 1) // 2
+    half = (len(ordered) - 1) // 2
     middle = ordered[half]
     if value <= middle + factor * max(middle // 10, 1):  # nearly always: whatever the spread is, it is no less
         return False
@@ -97,7 +111,7 @@ def deviates(amounts: Sequence[int], value: int, factor: int) -> bool:
 def history_to_text(history: History) -> str:
     """The history as one line of JSON."""
     if isinstance(history, Seen):
-        sights = [[sight.mark.hex(), sight.times, sight.first] for sight in history.sights.values()]
+        sights = [[mark.hex(), times, first] for mark, times, first in history.sights.values()]
         plain: list[object] = ["sights", history.operations, history.since, sights]
     elif isinstance(history, Amounts):
         plain = ["amounts", history.operations, list(history.recent)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from statistics import median_high
 
 from proxy.judge.asked import (
     QUIET,
@@ -189,8 +188,9 @@ def deviation(terms: CheckTerms, check: Deviation) -> Ready:
             history = asked.counts.history(key)
             if not isinstance(history, Amounts) or history.operations < check.after_operations:
                 continue
-            if deviates(history.recent, amount, check.factor):
-                usual, got = (terms.printed(asked, measured, each) for each in (median_high(history.recent), amount))
+            if deviates(history.ordered, amount, check.factor):
+                middle = history.ordered[len(history.ordered) // 2]
+                usual, got = (terms.printed(asked, measured, each) for each in (middle, amount))
                 sentence = f"{name_of(measured)} of {got}, where {usual} is usual in the last {len(history.recent)}"
                 return CheckOutcome(CheckAnswer.FIRES, sentence, f"about {usual}", got, lessons=lessons)
         return quietly((), lessons)
@@ -203,7 +203,7 @@ def deviation(terms: CheckTerms, check: Deviation) -> Ready:
         def of_amount(asked: AskedOperation) -> CheckOutcome:
             amount = asked[place_of_amount]
             history = asked.counts.history(key)
-            if amount is None or (type(history) is Amounts and deviates(history.recent, amount, check.factor)):
+            if amount is None or (type(history) is Amounts and deviates(history.ordered, amount, check.factor)):
                 return ask(asked)
             return quietly((), (made(ValueLesson, (key, amount)),))
 

@@ -222,19 +222,24 @@ class RuleCounts:
         """What they teach to the histories of rules that there are, all of one operation."""
         histories, rules, rows = self._histories, self._rules, []
         for lesson in lessons:
-            key, is_row = lesson.key, type(lesson) is OutcomeLesson
-            if is_row and success and key not in histories:
+            key = lesson.key
+            learnt = histories.get(key)
+            if learnt is None and success and type(lesson) is OutcomeLesson:
                 continue  # it teaches nothing
             if rules is not None and key.rule not in rules:
                 continue
-            learnt = histories.pop(key, None)
-            before = None if learnt is None else lasting(learnt, now) if is_row else learnt[0]
+            before = None if learnt is None else learnt.history
+            if learnt is not None and type(before) is Row:
+                before = lasting(learnt, now)
             history = learn(before, lesson, now, success=success)
-            if is_row and isinstance(history, Row) and not history.length:  # no row is the same as none
+            if type(history) is Row and not history.length:  # no row is the same as none
+                histories.pop(key, None)
                 rows.append(HistoryRow(key, None, 0.0))
-            else:
-                histories[key] = _made(_Learnt, (history, now))
-                rows.append(_made(HistoryRow, (key, history, now)))
+                continue
+            histories[key] = _made(_Learnt, (history, now))
+            if learnt is not None:
+                histories.move_to_end(key)
+            rows.append(_made(HistoryRow, (key, history, now)))
         while histories:
             first = next(iter(histories))
             if histories[first][1] >= now - _HISTORY_SECONDS and len(histories) <= _MOST_HISTORIES:

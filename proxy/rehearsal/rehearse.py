@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -48,7 +49,8 @@ class _Watched:
         return marks
 
     def history(self, key: CountKey) -> History | None:
-        history = self.asked[key] = self.counts.history(key)
+        history = self.counts.history(key)
+        self.asked[key] = deepcopy(history)  # what is learnt later changes it
         return history
 
 

@@ -368,7 +368,7 @@ def deviation(asked: PlainQuestion, check: Deviation) -> PlainOutcome:
         history = asked.counts.history(key)
         if not isinstance(history, Amounts) or history.operations < check.after_operations:
             continue
-        if deviates(history.recent, amount, check.factor):
+        if deviates(sorted(history.recent), amount, check.factor):
             usual, got = (
                 printed(asked, check.amount, each)
                 for each in (sorted(history.recent)[len(history.recent) // 2], amount)
