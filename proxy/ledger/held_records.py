@@ -2,7 +2,8 @@
 tables one after the other, and a transaction writes whole pages.
 
 An operation that only uses its session is `{"type":"held","bundler":{"text":"…"},"of":[…]}`, the array as `read_held`
-takes it: bytes as hex digits, times as numbers, charges without what they share with the session. Whatever else one may
+takes it: bytes as hex digits, times as numbers, charges without what they share with the session, and all that rules
+count in one. Whatever else one may
 be is printed by the list of its fields (`proxy.ledger.records`).
 """
 
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 from proxy.ledger.operations import AcceptedOperation
 from proxy.ledger.reservation import NonceSlot, Reservation
-from proxy.ledger.rule_records import print_counted
+from proxy.ledger.rule_records import in_two, print_counted
 from proxy.session.changes import Changes
 from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.userop.primitives import Address, Hash32
@@ -45,11 +46,11 @@ def print_held(operation: AcceptedOperation) -> str | None:
     if held.charges and (charges := _charges(held.charges, session)) is None:
         return None
     until = "null" if held.valid_until is None else held.valid_until
-    rules = print_counted(held.rule_charges) if held.rule_charges else "null"
-    lessons = print_counted(held.lessons) if held.lessons else "null"
+    items = (*held.rule_charges, *held.lessons)
+    counted = print_counted(items) if items else "null"
     return (
         f'{{"type":"{HELD}","bundler":{_text(operation.bundler)},"of":["{user_op_hash.hex()}",{_session(session)},'
-        f'"{entry_point.hex()}",{nonce},[{charges}],{until},{rules},{lessons},{accepted_at!r},{known_at!r}]}}'
+        f'"{entry_point.hex()}",{nonce},[{charges}],{until},{counted},{accepted_at!r},{known_at!r}]}}'
     )
 
 
@@ -85,7 +86,11 @@ def read_held(written: Mapping[str, Any]) -> AcceptedOperation:
     """The same operation; objects inside of it are read already. Raises `ValueError`, `TypeError` or `KeyError` for
     what is none."""
     name, chain_id, module, account, permission_id, *rest = written["of"]
-    entry_point, nonce, charges, valid_until, rule_charges, lessons, accepted_at, known_at = rest
+    entry_point, nonce, charges, valid_until, *counted, accepted_at, known_at = rest
+    if len(counted) == 1:
+        rule_charges, lessons = in_two(counted[0] or ())
+    else:  # an earlier release kept them apart
+        rule_charges, lessons = (each or () for each in counted)
     user_op_hash, session = Hash32(bytes.fromhex(name)), _read_session(chain_id, module, account, permission_id)
     return AcceptedOperation(
         reservation=Reservation(
@@ -94,8 +99,8 @@ def read_held(written: Mapping[str, Any]) -> AcceptedOperation:
             session=session,
             charges=tuple([_read_charge(session, charge) for charge in charges]),
             valid_until=valid_until,
-            rule_charges=rule_charges or (),
-            lessons=lessons or (),
+            rule_charges=rule_charges,
+            lessons=lessons,
         ),
         changes=Changes(user_op_hash=user_op_hash, chain_id=session.chain_id, account=session.account),
         accepted_at=accepted_at,

@@ -13,7 +13,7 @@ from proxy.ledger.countings import PlacesCounted
 from proxy.ledger.hindrance import Caps, Hindered, Hindrance, Refusal, RuleRefusal
 from proxy.ledger.reservation import Basis, Bringer, Concluded, Grip, Held, NonceSlot, Reservation, RuleRows, Standing
 from proxy.ledger.rule_counts import RuleCounts
-from proxy.ledger.rule_use import EVERYBODY, NOTHING, RuleUseView
+from proxy.ledger.rule_use import EVERYBODY, RuleUse, RuleUseView
 from proxy.ledger.slot_counts import SlotCounts
 from proxy.ledger.slots import NO_AMOUNTS, Hold, Slot, Slots
 from proxy.session.counters import Counter, HoldName, SessionKey
@@ -249,9 +249,9 @@ def _asks_more(reservation: Reservation, held: Mapping[Counter, int]) -> bool:
 def _view(slot: Slot | None, bringer: Bringer | None) -> RuleUseView:
     if slot is None and bringer is None:
         return EVERYBODY
-    own = NOTHING if slot is None else slot.rules
-    brought = NOTHING if slot is None or bringer is None else slot.brought.get(bringer, NOTHING)
-    return RuleUseView(own, bringer, brought)
+    own = () if slot is None else slot.rules
+    brought = () if slot is None or bringer is None else slot.brought.get(bringer, ())
+    return RuleUseView(RuleUse(own), bringer, RuleUse(brought))
 
 
 def _others(slot: Slot, reservation: Reservation) -> tuple[Hash32, ...]:

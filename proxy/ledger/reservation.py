@@ -13,7 +13,7 @@ from itertools import chain
 from types import TracebackType
 from typing import Final, NamedTuple, Protocol
 
-from proxy.judge.counts import CountKey, Counts, History, Lesson, RuleCharge, WindowCharge
+from proxy.judge.counts import CountKey, Counts, DistinctCharge, History, Lesson, RuleCharge, WindowCharge
 from proxy.judge.rule import Window
 from proxy.judge.windows import BucketRow, MarkRow
 from proxy.ledger.hindrance import Hindered, Refusal, RuleRefusal
@@ -24,6 +24,9 @@ from proxy.session.policies.simple_gas import GasPrice
 from proxy.userop.primitives import Address, Hash32
 
 _made: Final = tuple.__new__
+
+Charges = tuple[RuleCharge, ...]
+"""What one operation adds to counts of rules, or a nonce slot at most."""
 
 
 def is_on_chain(counter: Counter) -> bool:
@@ -303,20 +306,26 @@ def most_of(reservations: Sequence[Reservation]) -> Reservation:
     first = reservations[0]
     if len(reservations) == 1:
         return first
-    by_key: dict[CountKey, list[RuleCharge]] = {}
-    marks: dict[tuple[CountKey, bytes], RuleCharge] = {}
-    for each in reservations:
-        of_claim: dict[CountKey, list[RuleCharge]] = {}
-        for charge in each.rule_charges:
+    return replace(first, rule_charges=most_charged([each.rule_charges for each in reservations]))
+
+
+def most_charged(claims: Sequence[Charges]) -> Charges:
+    """What those charge at most of which only one is mined: of each rule's count the larger amount, and all marks."""
+    if len(claims) == 1:
+        return claims[0]
+    by_key: dict[CountKey, list[WindowCharge]] = {}
+    marks: dict[tuple[CountKey, bytes], DistinctCharge] = {}
+    for charges in claims:
+        of_claim: dict[CountKey, list[WindowCharge]] = {}
+        for charge in charges:
             if isinstance(charge, WindowCharge):
                 of_claim.setdefault(charge.key, []).append(charge)
             else:
                 marks[charge.key, charge.mark] = charge
-        for key, charges in of_claim.items():
-            if _amount(charges) > _amount(by_key.get(key, ())):
-                by_key[key] = charges
-    amounts = (charge for of_key in by_key.values() for charge in of_key)
-    return replace(first, rule_charges=(*amounts, *marks.values()))
+        for key, of_key in of_claim.items():
+            if _amount(of_key) > _amount(by_key.get(key, ())):
+                by_key[key] = of_key
+    return *chain.from_iterable(by_key.values()), *marks.values()
 
 
 def one_of_each_session(claims: Sequence[Reservation]) -> Sequence[Reservation]:
@@ -341,5 +350,5 @@ def _widest(claims: list[Reservation]) -> Reservation:
     return replace(most_of(claims), charges=charges)
 
 
-def _amount(charges: Collection[RuleCharge]) -> int:
-    return sum(charge.amount for charge in charges if isinstance(charge, WindowCharge))
+def _amount(charges: Iterable[WindowCharge]) -> int:
+    return sum(charge.amount for charge in charges)

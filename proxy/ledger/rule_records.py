@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import repeat
 from operator import attrgetter
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -37,13 +36,13 @@ Counted = RuleCharge | Lesson
 
 
 def print_counted(items: Sequence[Counted]) -> str:
-    """Charges, or lessons, as one JSON object."""
+    """Charges, lessons or both, as one JSON object."""
     groups = dict.fromkeys(map(_group_of, items))
-    places: Iterable[int] = repeat(0)  # nearly always there is one group
-    if len(groups) > 1:
+    if len(groups) == 1:  # nearly always
+        printed = [_PRINTERS[type(item)](item, 0) for item in items]
+    else:
         at = {group: place for place, group in enumerate(groups)}
-        places = [at[item.key.group] for item in items]
-    printed = [_PRINTERS[type(item)](item, place) for item, place in zip(items, places, strict=False)]
+        printed = [_PRINTERS[type(item)](item, at[item.key.group]) for item in items]
     return f'{{"type":"{COUNTED}","groups":[{",".join(map(_hex, groups))}],"items":[{",".join(printed)}]}}'
 
 
@@ -51,6 +50,18 @@ def read_counted(written: dict[str, Any]) -> tuple[Counted, ...]:
     """The same items. Raises `ValueError`, `TypeError` or `KeyError` for what is none."""
     groups = dict(enumerate(map(_bytes, written["groups"])))
     return tuple(_read(item, groups) for item in written["items"])
+
+
+def in_two(counted: Iterable[Counted]) -> tuple[tuple[RuleCharge, ...], tuple[Lesson, ...]]:
+    """The charges and the lessons of what was printed together."""
+    charges: list[RuleCharge] = []
+    lessons: list[Lesson] = []
+    for each in counted:
+        if isinstance(each, WindowCharge | DistinctCharge):
+            charges.append(each)
+        else:
+            lessons.append(each)
+    return tuple(charges), tuple(lessons)
 
 
 def _window_charge(item: WindowCharge, at: int) -> str:

@@ -93,23 +93,20 @@ DROP_BY_KEY: Final = {_DROP_BUCKET: _SAVE_BUCKET, _DROP_MARK: _SAVE_MARK, _DROP_
 
 def save(rows: RuleRows) -> list[Statement]:
     """Keep these rows as they stand. Of several of one name, such as a block brings, the last alone is written."""
-    statements: list[Statement] = []
-    for key, start, expires, amount in {row[:2]: row for row in rows.buckets}.values():
-        if amount:
-            statements.append((_SAVE_BUCKET, (*key, start, str(amount), expires)))
-        else:
-            statements.append((_DROP_BUCKET, (*key, start)))
-    for key, mark, known in {row[:2]: row for row in rows.marks}.values():
-        if known is not None:
-            statements.append((_SAVE_MARK, (*key, mark, *known)))
-        else:
-            statements.append((_DROP_MARK, (*key, mark)))
-    for key, history, updated in {row.key: row for row in rows.histories}.values():
-        if history is not None:
-            statements.append((_SAVE_HISTORY, (*key, history_to_text(history), updated)))
-        else:
-            statements.append((_DROP_HISTORY, key))
-    return statements
+    return [
+        *[
+            (_SAVE_BUCKET, (*key, start, str(amount), expires)) if amount else (_DROP_BUCKET, (*key, start))
+            for key, start, expires, amount in {row[:2]: row for row in rows.buckets}.values()
+        ],
+        *[
+            (_DROP_MARK, (*key, mark)) if known is None else (_SAVE_MARK, (*key, mark, *known))
+            for key, mark, known in {row[:2]: row for row in rows.marks}.values()
+        ],
+        *[
+            (_DROP_HISTORY, key) if history is None else (_SAVE_HISTORY, (*key, history_to_text(history), updated))
+            for key, history, updated in {row[0]: row for row in rows.histories}.values()
+        ],
+    ]
 
 
 def prune(now: float) -> list[Statement]:

@@ -6,35 +6,66 @@ no count but that in which he stands himself. Once the bundler has taken an oper
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
 from typing import Final
 
-from proxy.judge.counts import CountKey, RuleCharge, WindowCharge
-from proxy.ledger.reservation import Bringer
+from proxy.judge.counts import CountKey, WindowCharge
+from proxy.judge.windows import NO_MARKS
+from proxy.ledger.reservation import Bringer, Charges
 
 
-@dataclass(slots=True, eq=False)
 class RuleUse:
-    """What operations in one nonce slot hold of rule counts, at most: only one of them can be mined."""
+    """The sums of some charges, and their marks, each with how many of them bring it."""
 
-    amounts: dict[CountKey, int] = field(default_factory=dict)
-    marks: dict[CountKey, set[bytes]] = field(default_factory=dict)
+    __slots__ = ("amounts", "marks")
 
-    def grow(self, charges: Iterable[RuleCharge]) -> None:
-        """One more operation may take the slot: the larger amount counts, and the marks of all."""
-        amounts: dict[CountKey, int] = {} if self.amounts else self.amounts
+    def __init__(self, charges: Charges = ()) -> None:
+        self.amounts: dict[CountKey, int] = {}
+        self.marks: dict[CountKey, dict[bytes, int]] = {}
+        if charges:
+            self.hold(charges)
+
+    def hold(self, charges: Charges) -> None:
+        """These are held from now on."""
+        amounts = self.amounts
         for charge in charges:
             key = charge.key
             if isinstance(charge, WindowCharge):
                 amounts[key] = amounts.get(key, 0) + charge.amount
+                continue
+            marks, mark = self.marks.get(key), charge.mark
+            if marks is None:
+                self.marks[key] = {mark: 1}
             else:
-                self.marks.setdefault(key, set()).add(charge.mark)
-        if amounts is self.amounts:  # nearly always the first
-            return
-        for key, amount in amounts.items():
-            if amount > self.amounts.get(key, 0):
-                self.amounts[key] = amount
+                marks[mark] = marks.get(mark, 0) + 1
+
+    def let_go(self, charges: Charges) -> None:
+        """These are not held any more."""
+        amounts = self.amounts
+        for charge in charges:
+            key = charge.key
+            if isinstance(charge, WindowCharge):
+                if left := amounts.get(key, 0) - charge.amount:
+                    amounts[key] = left
+                else:
+                    amounts.pop(key, None)  # it is not there where it was held of nothing
+                continue
+            marks, mark = self.marks[key], charge.mark
+            if left := marks[mark] - 1:
+                marks[mark] = left
+            elif len(marks) > 1:
+                del marks[mark]
+            else:
+                del self.marks[key]
+
+    def amount(self, key: CountKey, own: RuleUse) -> int:
+        """The amounts held beside one's `own`."""
+        return self.amounts.get(key, 0) - own.amounts.get(key, 0)
+
+    def marks_of(self, key: CountKey, own: RuleUse) -> _SomeMarks:
+        """The marks of one key held beside one's `own`."""
+        return _SomeMarks(self.marks.get(key, NO_MARKS), own.marks.get(key, NO_MARKS))
 
 
 NOTHING: Final = RuleUse()
@@ -53,56 +84,10 @@ class RuleUseView:
 EVERYBODY: Final = RuleUseView()
 
 
-class _Sums:
-    """The sums over slots."""
-
-    __slots__ = ("amounts", "marks")
-
-    def __init__(self) -> None:
-        self.amounts: dict[CountKey, int] = {}
-        self.marks: dict[CountKey, dict[bytes, int]] = {}  # each with the number of slots that hold it
-
-    def hold(self, use: RuleUse) -> None:
-        amounts = self.amounts
-        for key, amount in use.amounts.items():
-            amounts[key] = amounts.get(key, 0) + amount
-        for key, new in use.marks.items():
-            marks = self.marks.get(key)
-            if marks is None:
-                marks = self.marks[key] = {}
-            for mark in new:
-                marks[mark] = marks.get(mark, 0) + 1
-
-    def let_go(self, use: RuleUse) -> None:
-        for key, amount in use.amounts.items():
-            if left := self.amounts[key] - amount:
-                self.amounts[key] = left
-            else:
-                del self.amounts[key]
-        for key, gone in use.marks.items():
-            marks = self.marks[key]
-            for mark in gone:
-                marks[mark] -= 1
-                if not marks[mark]:
-                    del marks[mark]
-            if not marks:
-                del self.marks[key]
-
-    def amount(self, key: CountKey, own: RuleUse) -> int:
-        return self.amounts.get(key, 0) - own.amounts.get(key, 0)
-
-    def marks_of(self, key: CountKey, own: RuleUse) -> _SomeMarks:
-        return _SomeMarks(self.marks.get(key, _NO_MARKS), own.marks.get(key, _NONE))
-
-
 def in_both(some: Mapping[bytes, object], others: Mapping[bytes, object]) -> int:
     """How many marks these have in common: the smaller is walked, without a line of Python each."""
     few, many = (some, others) if len(some) < len(others) else (others, some)
     return sum(map(many.__contains__, few)) if few else 0
-
-
-_NO_MARKS: Final[Mapping[bytes, int]] = {}
-_NONE: Final[Set[bytes]] = frozenset()
 
 
 class _SomeMarks:
@@ -110,13 +95,13 @@ class _SomeMarks:
 
     __slots__ = ("_all", "_own", "_own_alone")
 
-    def __init__(self, all_of_them: Mapping[bytes, int], own: Set[bytes]) -> None:
+    def __init__(self, all_of_them: Mapping[bytes, int], own: Mapping[bytes, int]) -> None:
         self._all = all_of_them
         self._own = own
-        self._own_alone = [mark for mark in own if all_of_them.get(mark) == 1] if own else ()
+        self._own_alone = [mark for mark, times in own.items() if all_of_them.get(mark) == times] if own else ()
 
     def __contains__(self, mark: bytes) -> bool:
-        return self._all.get(mark, 0) > (mark in self._own)
+        return self._all.get(mark, 0) > self._own.get(mark, 0)
 
     def __iter__(self) -> Iterator[bytes]:
         return (mark for mark in self._all if mark in self)
@@ -178,17 +163,17 @@ class RulesInFlight:
     """What is held, for everybody and by bringer."""
 
     def __init__(self) -> None:
-        self._held = _Sums()
-        self._brought: dict[Bringer, _Sums] = {}
+        self._held = RuleUse()
+        self._brought: dict[Bringer, RuleUse] = {}
 
-    def hold(self, use: RuleUse, bringer: Bringer | None = None) -> None:
+    def hold(self, charges: Charges, bringer: Bringer | None = None) -> None:
         """A slot holds this from now on."""
-        self._sums(bringer).hold(use)
+        self._sums(bringer).hold(charges)
 
-    def let_go(self, use: RuleUse, bringer: Bringer | None = None) -> None:
+    def let_go(self, charges: Charges, bringer: Bringer | None = None) -> None:
         """A slot does not hold this any more."""
         sums = self._sums(bringer)
-        sums.let_go(use)
+        sums.let_go(charges)
         if bringer is not None and not sums.amounts and not sums.marks:
             del self._brought[bringer]
 
@@ -224,10 +209,10 @@ class RulesInFlight:
         """Whether what is held of a key are marks."""
         return key in self._held.marks
 
-    def _sums(self, bringer: Bringer | None) -> _Sums:
+    def _sums(self, bringer: Bringer | None) -> RuleUse:
         if bringer is None:
             return self._held
         sums = self._brought.get(bringer)
         if sums is None:
-            sums = self._brought[bringer] = _Sums()
+            sums = self._brought[bringer] = RuleUse()
         return sums

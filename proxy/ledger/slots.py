@@ -14,15 +14,23 @@ from types import MappingProxyType
 from typing import Final, TypeVar
 
 from proxy.ledger.countings import Countings
-from proxy.ledger.reservation import Bringer, Grip, NonceSlot, Reservation, Standing, is_on_chain
+from proxy.ledger.reservation import (
+    Bringer,
+    Charges,
+    Grip,
+    NonceSlot,
+    Reservation,
+    Standing,
+    is_on_chain,
+    most_charged,
+)
 from proxy.ledger.rule_counts import RuleCounts
-from proxy.ledger.rule_use import NOTHING, RuleUse
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.userop.primitives import Address, Hash32
 
 _made: Final = tuple.__new__
 NO_AMOUNTS: Final[Mapping[Counter, int]] = MappingProxyType({})
-_NOBODY: Final[Mapping[Bringer, RuleUse]] = MappingProxyType({})
+_NOBODY: Final[Mapping[Bringer, Charges]] = MappingProxyType({})
 
 
 @dataclass(slots=True, eq=False)
@@ -51,8 +59,8 @@ class Slot:
     def __init__(self) -> None:
         self.holds: list[Hold] = []
         self.amounts: Mapping[Counter, int] = NO_AMOUNTS
-        self.rules: RuleUse = NOTHING
-        self.brought: Mapping[Bringer, RuleUse] = _NOBODY
+        self.rules: Charges = ()
+        self.brought: Mapping[Bringer, Charges] = _NOBODY
 
 
 @dataclass(slots=True)
@@ -276,7 +284,7 @@ class Slots:
         slot.amounts = after
         if self.countings.begun:
             self.countings.changed(place, _sessions_in(slot, name.session))
-        if slot.rules is not NOTHING or slot.brought:
+        if slot.rules or slot.brought:
             self._recount_rules(slot)
             return
         for hold in slot.holds:
@@ -285,27 +293,24 @@ class Slots:
                 return
 
     def _recount_rules(self, slot: Slot) -> None:
-        use = NOTHING
-        brought: dict[Bringer, RuleUse] = {}
+        held: list[Charges] = []
+        brought: dict[Bringer, list[Charges]] = {}
         for hold in slot.holds:
-            if not hold.reservation.rule_charges or hold.grip is Grip.NONE:
-                continue
-            if hold.bringer is not None:
-                brought.setdefault(hold.bringer, RuleUse()).grow(hold.reservation.rule_charges)
-                continue
-            use = RuleUse() if use is NOTHING else use
-            use.grow(hold.reservation.rule_charges)
-        if (before_use := slot.rules) is not NOTHING:
-            self._rules.held.let_go(before_use)
-        if use is not NOTHING:
-            self._rules.held.hold(use)
-        slot.rules = use
+            if hold.reservation.rule_charges and hold.grip is not Grip.NONE:
+                of_bringer = held if hold.bringer is None else brought.setdefault(hold.bringer, [])
+                of_bringer.append(hold.reservation.rule_charges)
+        in_flight = self._rules.held
+        if slot.rules:
+            in_flight.let_go(slot.rules)
+        slot.rules = charges = most_charged(held) if held else ()
+        if charges:
+            in_flight.hold(charges)
         if brought or slot.brought:
             for bringer, before in slot.brought.items():
-                self._rules.held.let_go(before, bringer)
-            for bringer, after in brought.items():
-                self._rules.held.hold(after, bringer)
-            slot.brought = brought
+                in_flight.let_go(before, bringer)
+            slot.brought = {bringer: most_charged(claims) for bringer, claims in brought.items()}
+            for bringer, after in slot.brought.items():
+                in_flight.hold(after, bringer)
 
     def _count(self, hold: Hold, number: int) -> None:
         """One more, or one less, of its account or of its bringer."""

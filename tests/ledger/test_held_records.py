@@ -21,6 +21,7 @@ from proxy.ledger.held_records import print_held
 from proxy.ledger.operations import AcceptedOperation
 from proxy.ledger.records import record_from_json, record_to_json
 from proxy.ledger.reservation import NonceSlot, Reservation
+from proxy.ledger.rule_records import print_counted
 from proxy.session.changes import Changes
 from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.session.policies.simple_gas import GasPrice
@@ -82,6 +83,38 @@ def test_every_operation_is_read_back_as_it_was_in_whichever_form(operation: Acc
     assert record_from_json(record_to_json(operation), AcceptedOperation) == operation
     as_before = records._print_labelled(AcceptedOperation, operation)  # as earlier releases wrote it
     assert record_from_json(as_before, AcceptedOperation) == operation
+
+
+def test_what_an_earlier_release_kept_apart_is_read() -> None:
+    session = SessionKey(1, Address(b"\1" * 20), Address(b"\2" * 20), Hash32(b"\3" * 32))
+    name, place = Hash32(b"\4" * 32), NonceSlot(1, Address(b"\5" * 20), session.account, 6)
+    held = Reservation(
+        user_op_hash=name,
+        slot=place,
+        session=session,
+        charges=(),
+        valid_until=None,
+        rule_charges=(RULE_CHARGE,),
+        lessons=(LESSON,),
+    )
+    changes = Changes(user_op_hash=name, chain_id=1, account=session.account)
+    operation = AcceptedOperation(reservation=held, changes=changes, accepted_at=7.0, known_at=8.0, bundler="b")
+    written = json.loads(record_to_json(operation))
+    *of, _, accepted_at, known_at = written["of"]
+    for rules, lessons in (
+        (print_counted((RULE_CHARGE,)), print_counted((LESSON,))),
+        (print_counted((RULE_CHARGE,)), "null"),
+        ("null", print_counted((LESSON,))),
+        ("null", "null"),
+    ):
+        written["of"] = [*of, json.loads(rules), json.loads(lessons), accepted_at, known_at]
+        wanted = replace(
+            held,
+            rule_charges=() if rules == "null" else held.rule_charges,
+            lessons=() if lessons == "null" else held.lessons,
+        )
+        again = record_from_json(json.dumps(written), AcceptedOperation)
+        assert again == replace(operation, reservation=wanted)
 
 
 @given(operations())

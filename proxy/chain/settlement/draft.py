@@ -36,6 +36,7 @@ class OutcomeDraft:
     told: list[End] = field(default_factory=list)
     to_read: dict[SessionKey, int] = field(default_factory=dict)  # with the block that changed them, 0 if not known
     unseconded: dict[Hash32, Evidence] = field(default_factory=dict)  # holds that end by this once it is proven
+    moments: dict[int | None, float] = field(default_factory=dict)  # of blocks, by the time that rules count by
     weight: int = 0  # of what has ended, in ends of operations that few rules count
 
     def outcome(

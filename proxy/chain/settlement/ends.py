@@ -224,7 +224,8 @@ class Ends:
         """When rules count it, if any do."""
         if not (counted.rule_charges or counted.lessons):
             return None
-        at = None if mined.timestamp is None else self.counted_at(mined.timestamp)
+        if (at := draft.moments.get(mined.timestamp)) is None and mined.timestamp is not None:
+            at = draft.moments[mined.timestamp] = self.counted_at(mined.timestamp)
         counted_at, rows = self._ledger.conclude(counted, now, success=mined.success, at=at)
         draft.rules.append(rows)
         return counted_at
