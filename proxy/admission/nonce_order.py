@@ -18,6 +18,7 @@ from proxy.ledger.reservation import NonceSlot
 from proxy.userop.nonce import nonce_key
 from proxy.userop.primitives import Address
 
+_made: Final = tuple.__new__
 _LOG: Final = logging.getLogger(__name__)
 _SEQUENCE: Final = (1 << 64) - 1
 _MOST_KEYS: Final = 50_000
@@ -59,10 +60,11 @@ class NonceOrder:
 
     def used(self, slot: NonceSlot) -> None:
         """A block has told that this nonce was used."""
-        lane, nonce = _lane(slot), slot.nonce
+        _, entry_point, sender, nonce = slot  # `_lane` as it stands there: this is done for every operation
+        lane = entry_point, sender, nonce >> 64
         known = self._known.get(lane)
         if known is None or known.following <= nonce:
-            self._learn(lane, _Known(nonce + 1, None))
+            self._learn(lane, _made(_Known, (nonce + 1, None)))
 
     async def missing(self, slot: NonceSlot) -> int | None:
         """A nonce that has to be used before this one and is not in flight; `None` when there is none. Raises

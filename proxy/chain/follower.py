@@ -105,7 +105,7 @@ class OperationFollower:
         if len(reservation.rule_charges) + len(reservation.lessons) > _MANY:
             return False
         held = self._followed(operation, reservation, None, bundler_for=self._bundler_for)
-        if held is None or held.changes:
+        if held is None or held.changes.at_validation or held.changes.on_success:
             return False
         try:
             return self._settlement.pace.may_pass() and self._settlement.hold_now(held)

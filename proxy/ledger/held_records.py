@@ -40,7 +40,7 @@ def print_held(operation: AcceptedOperation) -> str | None:
     if changes.user_op_hash != user_op_hash or changes.chain_id != chain_id or changes.account != sender:
         return None
     accepted_at, known_at = operation.accepted_at, operation.known_at
-    if not (isfinite(accepted_at) and isfinite(known_at)):
+    if not isfinite(accepted_at + known_at):
         return None
     charges: str | None = ""
     if held.charges and (charges := _charges(held.charges, session)) is None:

@@ -59,7 +59,11 @@ class MemoryLedger:
         if standing is not None and (settled := self._again(standing, reservation, basis)) is not None:
             return settled
         slot = self._slots.get(reservation.slot)
-        hindered = self._hindrance(reservation, basis, slot, new=standing is None)
+        hindered = self._outdated(reservation, basis)
+        if hindered is None and reservation.grant is not None and (rival := self._slots.rival_of(reservation)):
+            hindered = Hindered(Hindrance.GRANT_RIVAL, rival=rival)
+        if hindered is None and standing is None:
+            hindered = self._full(reservation, basis, slot)
         if hindered is not None:
             return hindered
         refusal, amounts = self._check(reservation, basis)
@@ -205,20 +209,15 @@ class MemoryLedger:
             return Hindered(Hindrance.STALE)
         return None
 
-    def _hindrance(self, reservation: Reservation, basis: Basis, slot: Slot | None, *, new: bool) -> Hindered | None:
-        if (outdated := self._outdated(reservation, basis)) is not None:
-            return outdated
-        if reservation.grant is not None and (rival := self._slots.rival_of(reservation)) is not None:
-            return Hindered(Hindrance.GRANT_RIVAL, rival=rival)
-        if not new:
-            return None
-        caps, session = self._caps, reservation.session
-        if session is not None and self._slots.number_of(session) >= caps.session:
+    def _full(self, reservation: Reservation, basis: Basis, slot: Slot | None) -> Hindered | None:
+        """Whether one more is one too many in flight."""
+        caps, slots, session = self._caps, self._slots, reservation.session
+        if session is not None and slots.number_of(session) >= caps.session:
             return Hindered(Hindrance.SESSION_FULL, caps.session)
         if basis.bringer is not None:
-            if self._slots.number_of_bringer(basis.bringer) >= caps.bringer:
+            if slots.number_of_bringer(basis.bringer) >= caps.bringer:
                 return Hindered(Hindrance.BRINGER_FULL, caps.bringer)
-        elif self._slots.number_in(reservation.slot.sender) >= caps.account:
+        elif slots.number_in(reservation.slot.sender) >= caps.account:
             return Hindered(Hindrance.ACCOUNT_FULL, caps.account)
         if slot is not None and len(slot.holds) >= caps.nonce:
             return Hindered(Hindrance.NONCE_FULL, caps.nonce)

@@ -7,11 +7,11 @@ takes. The same operation under another session is one more of them.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Any, Final
 
 from proxy.ledger.countings import Countings
 from proxy.ledger.reservation import (
@@ -78,6 +78,11 @@ class Slots:
         self._rules = rules
         self._slots: dict[NonceSlot, Slot] = {}
         self._holds: dict[HoldName, Hold] = {}
+        # the dictionaries' own, as each operation asks several times
+        self.get: Callable[[NonceSlot], Slot | None] = self._slots.get
+        """What competes for a nonce."""
+        self.find: Callable[[HoldName], Hold | None] = self._holds.get
+        """What is held under a name."""
         self._in_flight: dict[Counter, int] = {}
         self.countings = Countings(self._taken_off, self._place_of)
         """What readings have of it already."""
@@ -89,14 +94,6 @@ class Slots:
         return len(self._holds)
 
     # asking
-
-    def get(self, place: NonceSlot) -> Slot | None:
-        """What competes for a nonce."""
-        return self._slots.get(place)
-
-    def find(self, name: HoldName) -> Hold | None:
-        """What is held under a name."""
-        return self._holds.get(name)
 
     def _place_of(self, name: HoldName) -> NonceSlot | None:
         hold = self._holds.get(name)
@@ -273,15 +270,10 @@ class Slots:
 
     def _recount(self, slot: Slot, place: NonceSlot, name: HoldName) -> None:
         """The sums follow one slot, whose operations are few; that of this name is not as it was."""
-        before, after, in_flight = slot.amounts, _most_of(slot), self._in_flight
-        for counter, amount in before.items():
-            if left := in_flight[counter] - amount:
-                in_flight[counter] = left
-            else:
-                del in_flight[counter]
-        for counter, amount in after.items():
-            in_flight[counter] = in_flight.get(counter, 0) + amount
-        slot.amounts = after
+        before, after = slot.amounts, _most_of(slot)
+        if before or after:
+            self._put_in_place(before, after)
+            slot.amounts = after
         if self.countings.begun:
             self.countings.changed(place, _sessions_in(slot, name.session))
         if slot.rules or slot.brought:
@@ -291,6 +283,16 @@ class Slots:
             if hold.reservation.rule_charges:
                 self._recount_rules(slot)
                 return
+
+    def _put_in_place(self, before: Mapping[Counter, int], after: Mapping[Counter, int]) -> None:
+        in_flight = self._in_flight
+        for counter, amount in before.items():
+            if left := in_flight[counter] - amount:
+                in_flight[counter] = left
+            else:
+                del in_flight[counter]
+        for counter, amount in after.items():
+            in_flight[counter] = in_flight.get(counter, 0) + amount
 
     def _recount_rules(self, slot: Slot) -> None:
         held: list[Charges] = []
@@ -314,20 +316,14 @@ class Slots:
 
     def _count(self, hold: Hold, number: int) -> None:
         """One more, or one less, of its account or of its bringer."""
-        if hold.bringer is None:
-            _add_to(self._accounts, hold.reservation.slot.sender, number)
+        numbers: dict[Any, int] = (
+            self._accounts if hold.bringer is None else self._bringers
+        )  # Any: names of either kind
+        name = hold.bringer or hold.reservation.slot.sender
+        if after := numbers.get(name, 0) + number:
+            numbers[name] = after
         else:
-            _add_to(self._bringers, hold.bringer, number)
-
-
-_Name = TypeVar("_Name")
-
-
-def _add_to(numbers: dict[_Name, int], name: _Name, number: int) -> None:
-    if after := numbers.get(name, 0) + number:
-        numbers[name] = after
-    else:
-        del numbers[name]
+            del numbers[name]
 
 
 def _has_other(slot: Slot, session: SessionKey, user_op_hash: Hash32 | None) -> bool:

@@ -166,6 +166,8 @@ def changes_at_validation(
     What the calls do, which may be a great deal, is not looked at.
     """
     claim, account = decoded.claim, decoded.op.sender
+    if not decoded.acts and (claim is None or claim.envelope.enable is None):  # nearly always
+        return Changes(user_op_hash=decoded.user_op_hash, chain_id=decoded.chain_id, account=account)
     made = _of_sessions(decoded.acts[: _first_of_calls(decoded)], account, session_modules) if decoded.acts else ()
     if claim is not None and claim.envelope.enable is not None:
         made += (SessionEnabled(claim.module, claim.envelope.enable.session, enable_nonce),)

@@ -42,6 +42,9 @@ _MARKER: Final = EIP7702_MARKER.ljust(20, b"\0")
 _EMPTY: Final = keccak256(b"")
 _V06, _V07 = EntryPointVersion.V06, EntryPointVersion.V07
 _HIGH_BYTES: Final = bytes(12)  # of an address in its word
+_EMPTY_AS_TEMPLATE: Final = _EMPTY.replace(b"%", b"%%")
+_SELF_PAID: Final = _HIGH_BYTES + b"%b%b" + _EMPTY_AS_TEMPLATE + b"%b%b%b%b" + _EMPTY_AS_TEMPLATE
+"""The fields of an operation without factory and paymaster: sender, nonce, call data, gas limits, gas, fees."""
 
 
 def user_op_hash(
@@ -56,19 +59,14 @@ def user_op_hash(
     version = entry_point.version
     if version is _V06:
         return _hash_v06(op, entry_point, chain_id)
-    verification, call = op.verification_gas_limit or 0, op.call_gas_limit or 0
-    priority, fee = op.max_priority_fee_per_gas or 0, op.max_fee_per_gas or 0
     if op.factory is None and op.paymaster is None and not op.paymaster_signature:  # most, in as few steps as it takes
-        fields = b"%b%b%b%b%b%b%b%b%b" % (
-            _HIGH_BYTES,
+        fields = _SELF_PAID % (
             op.sender,
             op.nonce.to_bytes(32, "big"),
-            _EMPTY,
             sha3(op.call_data).digest(),
-            (verification << 128 | call).to_bytes(32, "big"),
+            ((op.verification_gas_limit or 0) << 128 | (op.call_gas_limit or 0)).to_bytes(32, "big"),
             (op.pre_verification_gas or 0).to_bytes(32, "big"),
-            (priority << 128 | fee).to_bytes(32, "big"),
-            _EMPTY,
+            ((op.max_priority_fee_per_gas or 0) << 128 | (op.max_fee_per_gas or 0)).to_bytes(32, "big"),
         )
         if version is _V07:
             return Hash32(sha3(sha3(fields).digest() + _place(entry_point.address, chain_id)).digest())
@@ -83,12 +81,17 @@ def user_op_hash(
         nonce=op.nonce,
         init_code=op.packed_init_code(),
         call_data=op.call_data,
-        account_gas_limits=(verification << 128 | call).to_bytes(32, "big"),
+        account_gas_limits=_halves(op.verification_gas_limit, op.call_gas_limit),
         pre_verification_gas=op.pre_verification_gas or 0,
-        gas_fees=(priority << 128 | fee).to_bytes(32, "big"),
+        gas_fees=_halves(op.max_priority_fee_per_gas, op.max_fee_per_gas),
         paymaster_and_data=_paymaster_with_signature(op),
         delegate=delegate,
     )
+
+
+def _halves(high: int | None, low: int | None) -> bytes:
+    """The word of two numbers, of which one that is absent counts as zero."""
+    return ((high or 0) << 128 | (low or 0)).to_bytes(32, "big")
 
 
 def packed_user_op_hash(

@@ -6,8 +6,9 @@ rule also adds the word to a counter that must stay within its limit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
+from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Final
 
 from proxy.errors import Code, Reason, Undecodable
@@ -59,21 +60,15 @@ class ParameterRule:
 
     def holds(self, word: int) -> bool:
         """The comparison alone."""
-        match self.condition:
-            case Condition.EQUAL:
-                return word == self.reference
-            case Condition.GREATER_THAN:
-                return word > self.reference
-            case Condition.LESS_THAN:
-                return word < self.reference
-            case Condition.GREATER_THAN_OR_EQUAL:
-                return word >= self.reference
-            case Condition.LESS_THAN_OR_EQUAL:
-                return word <= self.reference
-            case Condition.NOT_EQUAL:
-                return word != self.reference
-            case Condition.IN_RANGE:
-                return self.reference >> 128 <= word <= self.reference & _LOW_128
+        return _COMPARED[self.condition](word, self.reference)
+
+
+def _in_range(word: int, reference: int) -> bool:
+    return reference >> 128 <= word <= reference & _LOW_128
+
+
+_COMPARED: Final[tuple[Callable[[int, int], bool], ...]] = (eq, gt, lt, ge, le, ne, _in_range)
+"""A word and the reference, by `Condition`."""
 
 
 def _read_condition(number: int) -> Condition:
