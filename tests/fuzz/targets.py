@@ -13,7 +13,7 @@ from typing import Final
 from proxy.clients.keys import digest_of, key_in_segment, keys_in_query
 from proxy.config import load_config
 from proxy.edge.http.wire.fields import BrokenHttp
-from proxy.edge.http.wire.heads import read_request_head
+from proxy.edge.http.wire.heads import ReplyHead, RequestHead, read_reply_head, read_request_head
 from proxy.edge.http.wire.reader import MessageReader, ReadBounds, ReaderStage, TooLongError
 from proxy.errors import ConfigErrors, InvalidParams, RpcError, Undecodable
 from proxy.jsonrpc import Batch, BodyLimits, NumberLiteral, Request, parse_body
@@ -109,10 +109,11 @@ def settings(data: bytes) -> None:
 
 
 def http(data: bytes) -> None:
-    """Requests are read alike however the network cuts them."""
-    whole = _requests([data])
+    """Requests, and replies to ours, are read alike however the network cuts them."""
     third = len(data) // 3
-    assert _requests([data[:third], data[third : 2 * third], data[2 * third :]]) == whole
+    pieces = [data[:third], data[third : 2 * third], data[2 * third :]]
+    assert _messages(read_request_head, pieces) == _messages(read_request_head, [data])
+    assert _messages(read_reply_head, pieces) == _messages(read_reply_head, [data])
 
 
 def url_key(data: bytes) -> None:
@@ -122,15 +123,18 @@ def url_key(data: bytes) -> None:
         assert len(digest_of(key)) == 32
 
 
-def _requests(pieces: list[bytes]) -> list[object]:
-    reader = MessageReader(read_request_head, _BOUNDS)
+def _messages(read_head: Callable[[bytes], RequestHead] | Callable[[bytes], ReplyHead], pieces: list[bytes]) -> object:
+    reader: MessageReader[RequestHead | ReplyHead] = MessageReader(read_head, _BOUNDS)
     found: list[object] = []
     try:
         for piece in pieces:
             reader.feed(piece)
             while reader.advance() is ReaderStage.COMPLETE:
                 head, body = reader.take()
-                found.append((head.method, head.target, tuple(head.fields.items()), bytes(body)))
+                said = (head.method, head.target) if isinstance(head, RequestHead) else (head.status, head.plain)
+                found.append((*said, head.length, head.last, tuple(head.fields.items()), bytes(body)))
+        reader.feed_end()
+        found.append(reader.advance())
     except (BrokenHttp, TooLongError) as error:
         found.append(type(error))
     return found
