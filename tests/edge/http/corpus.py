@@ -89,6 +89,7 @@ TRICKS: Final = {
     "chunked in two lines": chunked(CALL, fields=JSON + b"Transfer-Encoding: chunked\r\n"),
     "identity": chunked(CALL).replace(b": chunked", b": identity"),
     "an odd chunked": chunked(CALL).replace(b": chunked", b": xchunked"),
+    "a tab behind the coding": chunked(CALL).replace(b": chunked", b": chunked\t"),
     "a vertical tab": chunked(CALL).replace(b": chunked", b": \x0bchunked"),
     "another version": post(line=b"POST /soneium HTTP/2.0"),
     "no version": post(line=b"POST /soneium"),
@@ -114,6 +115,8 @@ BAD_CHUNKS: Final = {
     "a bare line feed after the size": chunked(CALL).replace(b"39\r\n", b"39\n"),
     "an extension without a name": chunked(CALL).replace(b"39\r\n", b"39;\r\n"),
     "an extension whose quotes are never closed": chunked(CALL).replace(b"39\r\n", b'39;a="b\r\n'),
+    "a trailer with a length": chunked(CALL, trailer=_LENGTH),
+    "a trailer with a coding": chunked(CALL, trailer=b"Transfer-Encoding: chunked\r\n"),
     "a bare line feed after the data": chunked(CALL).replace(CALL + b"\r\n", CALL + b"\n"),
 }
 """Bodies whose chunks cannot be read."""

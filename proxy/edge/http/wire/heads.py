@@ -20,6 +20,8 @@ from proxy.record import record
 _TARGET: Final = rb"/[!-~]*|https?://[!-~]+|\*"
 _REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb") (" + _TARGET + rb") HTTP/1\.([01])\r\n")
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t -~\x80-\xff]*)?\r\n")
+# allowed by RFC 9110 §5.5, and to some readers part of the coding's name: they see a body of another length
+_TAB_AT_CODING: Final = re.compile(rb"\r\ntransfer-encoding:[^\r]*\t", re.IGNORECASE)
 _NO_CONTENT, _NOT_MODIFIED, _OK = 204, 304, 200
 
 
@@ -63,6 +65,8 @@ def read_request_head(raw: bytes) -> RequestHead:
     newest = line[3] == b"1"
     if newest and len(fields.getall("Host", ())) != 1:
         raise BrokenHttp("host: wanted exactly one")  # RFC 9112 §3.2
+    if "Transfer-Encoding" in fields and _TAB_AT_CODING.search(raw):
+        raise BrokenHttp("transfer-encoding: a tab beside it")
     expected = fields.get("Expect") if newest else None
     if expected is not None and expected.lower() != "100-continue":
         raise BrokenHttp("expect: only 100-continue is met", 417)

@@ -321,7 +321,7 @@ class MessageReader(Generic[Head]):
             raise BrokenHttp("a chunk's size is malformed")
 
     def _read_trailer(self) -> bool:
-        """Trailer fields are held to the same grammar, and mean nothing."""
+        """Trailer fields are held to the same grammar, and mean nothing: what would say where the body ends is none."""
         buffer = self._buffer
         if buffer.startswith(_BLANK):
             del buffer[:2]
@@ -331,7 +331,9 @@ class MessageReader(Generic[Head]):
             raise BrokenHttp(f"a trailer of more than {self._bounds.head_bytes} bytes", 431)
         if end < 0:
             return False
-        read_fields(bytes(buffer[: end + 2]), 0)
+        fields = read_fields(bytes(buffer[: end + 2]), 0)
+        if "Content-Length" in fields or "Transfer-Encoding" in fields:  # RFC 9110 §6.5.1
+            raise BrokenHttp("a trailer that says how long the body is")
         del buffer[: end + 4]
         return True
 
