@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from array import array
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -382,11 +383,10 @@ class _DecisionIds:
     """Unused ids. Random bytes come in blocks: to ask the system for a few costs as much as for many."""
 
     def __init__(self) -> None:
-        self._random = ""
+        self._random: list[int] = []
 
     def __call__(self) -> str:
         if not self._random:
-            self._random = secrets.token_hex(_RANDOM_BYTES * _IDS_A_BLOCK)
-        random, self._random = self._random[: 2 * _RANDOM_BYTES], self._random[2 * _RANDOM_BYTES :]
+            self._random = array("Q", secrets.token_bytes(_RANDOM_BYTES * _IDS_A_BLOCK)).tolist()
         # the time comes first: where they are looked up by id, what is new stands together
-        return f"{time.time_ns() // 1_000_000 & 0xFFFF_FFFF_FFFF:012x}{random}"
+        return f"{time.time_ns() // 1_000_000 & 0xFFFF_FFFF_FFFF:012x}{self._random.pop():016x}"

@@ -70,6 +70,7 @@ class GroupCommit:
         self._handing: asyncio.Handle | None = None  # likewise
         self._idles = False  # whether that is for nothing that anybody is waiting for
         self._turn: list[WriteJob] = []  # what this turn of the loop writes
+        self._before_turn: list[Statement] = []  # and before that, what nobody waits for
         self._loop: asyncio.AbstractEventLoop | None = None  # whose turn it is
         self._closed = False
         self._thread = WritingThread(connection, count)
@@ -135,24 +136,33 @@ class GroupCommit:
             return False
         if (loop := self._loop) is None or not loop.is_running():
             self._go_on_in(asyncio.get_running_loop())
-        turn = self._turn
-        if self._note([*[job.statements for job in turn], statements] if turn else [statements]):
-            if turn:
-                self._turn = []
-                self._tell_noted(turn)
-            return True
-        self._hand_over()
-        return False
+        turn, before = self._turn, self._before_turn
+        jobs = [job.statements for job in turn] if turn else []
+        if not self._note([before, *jobs, statements] if before else [*jobs, statements]):
+            self._hand_over()
+            return False
+        if before:
+            self._before_turn = []
+        if turn:
+            self._turn = []
+            self._tell_noted(turn)
+        return True
 
     def post(self, statements: Sequence[Statement], *, patient: bool = False, idle: bool = False) -> None:
         """Hand statements over that nobody waits for, to be written after all of their lane that were handed over
-        before; `idle` ones with whatever is written next, or a moment later.
+        before; `idle` ones with whatever is written next, or a moment later, and as one with other idle ones.
 
         A write that fails is logged and lost: only for what may be lost.
         """
-        if statements and not self._closed:
-            if (loop := self._loop) is None or not loop.is_running():
-                loop = asyncio.get_running_loop()
+        if not statements or self._closed:
+            return
+        if (loop := self._loop) is None or not loop.is_running():
+            self._go_on_in(loop := asyncio.get_running_loop())
+        if idle and not patient and not self._turn:
+            self._before_turn += statements
+            if self._handing is None:
+                self._handing, self._idles = loop.call_later(_IDLE_SECONDS, self._hand_over), True
+        else:
             self._add(WriteJob(statements, patient=patient), loop, idle=idle)
 
     def _add(self, job: WriteJob, loop: asyncio.AbstractEventLoop, *, idle: bool = False) -> None:
@@ -186,6 +196,9 @@ class GroupCommit:
     def _hand_over(self) -> None:
         self._handing = None
         turn, self._turn = self._turn, []
+        if self._before_turn:
+            turn.insert(0, WriteJob(self._before_turn))
+            self._before_turn = []
         if not turn:
             return
         if not self._note_down(turn):

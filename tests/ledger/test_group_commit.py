@@ -250,6 +250,24 @@ async def test_what_nobody_waits_for_at_all_goes_with_what_is_written_next_or_by
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("last_now", [True, False])
+async def test_what_nobody_waits_for_keeps_its_place_among_all_that_is_handed_over(
+    either: GroupCommit, path: Path, last_now: bool
+) -> None:
+    def next_from(number: int) -> list[tuple[str, tuple[int, int]]]:
+        return [("UPDATE seen SET number = ? WHERE number = ?", (number + 1, number))]
+
+    either.post(insert(1), idle=True)
+    either.post(next_from(1), idle=True)
+    either.post(next_from(2))
+    either.post(next_from(3), idle=True)
+    either.post(next_from(4))
+    if not (last_now and either.write_now(next_from(5))):
+        await either.write(next_from(5))
+    await either.settled()
+    assert seen(path) == [6]
+
+
 async def test_nothing_is_written_now_where_that_waits_for_a_thread(writer: GroupCommit) -> None:
     assert not writer.write_now(insert(1))
 

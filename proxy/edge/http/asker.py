@@ -188,7 +188,9 @@ class BundlerAsker:
             assert self._client is not None, "Upstream is used inside its context"  # noqa: S101 - our own promise
             settings = self._settings
             seconds = settings.inclusion_seconds if waits_for_inclusion(method) else settings.total_seconds
-            is_asked = self._client.begin(endpoint.url, print_request(our_id, method, params), seconds, heard)
+            if (line := endpoint.line) is None:
+                line = endpoint.line = self._client.line_to(endpoint.url)
+            is_asked = line.begin(print_request(our_id, method, params), seconds, heard)
         finally:
             if not is_asked:
                 self._places.leave(household)

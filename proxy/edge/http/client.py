@@ -55,6 +55,22 @@ Heard = Callable[[HttpReply | NoReplyError], None]
 """Is told the reply to a question, or why there is none; once."""
 
 
+class HttpLine(Protocol):
+    """The way to one bundler."""
+
+    def begin(self, body: bytes, seconds: float, heard: Heard) -> bool:
+        """Send JSON where that takes no waiting for a connection, and have `heard` told within so long, later than
+        this returns. Whether it was sent; if not, nothing was done."""
+
+
+class WaitingLine:
+    """See `HttpLine`; of those who wait for every answer."""
+
+    def begin(self, _body: bytes, _seconds: float, _heard: Heard) -> bool:
+        """Never."""
+        return False
+
+
 class HttpClient(Protocol):
     """Keeps connections to bundlers."""
 
@@ -64,9 +80,8 @@ class HttpClient(Protocol):
         `traceparent` is the header of that name, printed by us.
         """
 
-    def begin(self, url: URL, body: bytes, seconds: float, heard: Heard) -> bool:
-        """Send JSON where that takes no waiting for a connection, and have `heard` told within so long, later than
-        this returns. Whether it was sent; if not, nothing was done."""
+    def line_to(self, url: URL) -> HttpLine:
+        """The way to a bundler, for who asks it often and does not wait."""
 
     async def close(self) -> None:
         """Break off what is left."""

@@ -10,6 +10,7 @@ from hashlib import sha256
 from yarl import URL
 
 from proxy.edge.http.bundler_health import Breaker, QuestionKind
+from proxy.edge.http.client import HttpLine
 from proxy.edge.http.url_secrets import secrets_in
 from proxy.errors import InvalidParams
 from proxy.jsonrpc import Reply
@@ -42,6 +43,7 @@ class BundlerEndpoint:
     number: int = 0
     mark: str = field(default="", kw_only=True)
     secrets: tuple[str, ...] = field(default=(), repr=False, kw_only=True)
+    line: HttpLine | None = None  # once it was asked
     health: Health = Health.UNKNOWN
     problem: str | None = None
     told: Health | None = None  # the log, last; `None` before there was anything to tell

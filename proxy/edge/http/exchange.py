@@ -59,16 +59,16 @@ def read_exchange(endpoint: BundlerEndpoint, our_id: int, heard: HttpReply | NoR
         turned_away = heard.status in TOOK_NOTHING
         raise ExchangeError(f"{name} {heard.problem}", silent=heard.silent, turned_away=turned_away) from None
     try:
-        return UpstreamReply(name, heard.status, our_id, _read(endpoint, our_id, heard.body))
+        reply = read_reply(heard.body, our_id)
+        if reply.is_error and endpoint.secrets:
+            reply = _without_secrets(endpoint, our_id, reply)
     except ReplyError as error:
         problem = f"{name} answered HTTP {heard.status} with a body that is {error}"
         raise ExchangeError(problem, silent=False, turned_away=heard.status in TOOK_NOTHING) from None
+    return UpstreamReply(name, heard.status, our_id, reply)
 
 
-def _read(endpoint: BundlerEndpoint, our_id: int, body: bytes) -> Reply:
-    reply = read_reply(body, our_id)
-    if not reply.is_error or not endpoint.secrets:
-        return reply
+def _without_secrets(endpoint: BundlerEndpoint, our_id: int, reply: Reply) -> Reply:
     told = print_json(reply.error).decode()
     shown = without(endpoint.secrets, told)
     if shown == told:

@@ -10,11 +10,12 @@ from yarl import URL
 
 from proxy.edge.http.client import (
     ClientSettings,
-    Heard,
+    HttpLine,
     HttpReply,
     NoneFreeError,
     NoReplyError,
     UnreachedError,
+    WaitingLine,
     broken_off,
     too_late,
     too_long,
@@ -77,9 +78,9 @@ class AiohttpClient:
         except (aiohttp.ClientError, OSError):
             raise broken_off(status) from None
 
-    def begin(self, _url: URL, _body: bytes, _seconds: float, _heard: Heard) -> bool:
+    def line_to(self, _url: URL) -> HttpLine:
         """Every request waits here."""
-        return False
+        return WaitingLine()
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         limit = self._settings.max_reply_bytes

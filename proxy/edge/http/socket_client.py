@@ -13,12 +13,13 @@ from yarl import URL
 
 from proxy.edge.http.client import (
     ClientSettings,
-    Heard,
     HttpClient,
+    HttpLine,
     HttpReply,
     NoneFreeError,
     NoReplyError,
     UnreachedError,
+    WaitingLine,
     broken_off,
     too_late,
     too_long,
@@ -51,9 +52,9 @@ class SocketClient:
             self._session = ClientSession(connector=TCPConnector(limit=0), timeout=ClientTimeout(total=None))
         return await line.ask(self._session, body, seconds)
 
-    def begin(self, _url: URL, _body: bytes, _seconds: float, _heard: Heard) -> bool:
+    def line_to(self, _url: URL) -> HttpLine:
         """Every request waits here."""
-        return False
+        return WaitingLine()
 
     async def close(self) -> None:
         """Break off what is left."""
@@ -147,7 +148,6 @@ class BySchemeClient:
     def __init__(self, over_http: HttpClient, settings: ClientSettings) -> None:
         self._over_http = over_http
         self._over_socket = SocketClient(settings)
-        self._asked_last: tuple[URL, HttpClient] | None = None
 
     def post(
         self, url: URL, body: bytes, seconds: float, traceparent: str | None = None
@@ -155,12 +155,9 @@ class BySchemeClient:
         """See `HttpClient`."""
         return self._client_for(url).post(url, body, seconds, traceparent)
 
-    def begin(self, url: URL, body: bytes, seconds: float, heard: Heard) -> bool:
+    def line_to(self, url: URL) -> HttpLine:
         """See `HttpClient`."""
-        last = self._asked_last
-        if last is None or last[0] is not url:
-            last = self._asked_last = url, self._client_for(url)
-        return last[1].begin(url, body, seconds, heard)
+        return self._client_for(url).line_to(url)
 
     def _client_for(self, url: URL) -> HttpClient:
         return self._over_socket if url.scheme in SOCKET_SCHEMES else self._over_http

@@ -232,8 +232,14 @@ class BrokenTransport:
         return self._transport.is_closing()
 
 
-def break_client(upstream: HttpUpstream) -> None:
-    upstream._client.begin = break_promise  # type: ignore[union-attr,method-assign,assignment]  # on purpose
+class BrokenLine:
+    """Begins nothing, and says so by raising."""
+
+    begin = break_promise
+
+
+def break_line(upstream: HttpUpstream) -> None:
+    upstream.endpoints[0].line = BrokenLine()  # type: ignore[assignment]  # on purpose
 
 
 def break_connections(upstream: HttpUpstream) -> None:
@@ -242,21 +248,20 @@ def break_connections(upstream: HttpUpstream) -> None:
 
 
 @pytest.mark.parametrize("submit", [True, False])
-@pytest.mark.parametrize("broken", [break_client, break_connections])
+@pytest.mark.parametrize("broken", [break_line, break_connections])
 async def test_a_fault_of_ours_while_it_is_asked_takes_no_place_and_keeps_no_repeat_waiting(
     submit: bool, broken: Callable[[HttpUpstream], None]
 ) -> None:
     bundler = RecordingBundler(1946)
     async with bundler, warm(bundler, settings=replace(SETTINGS, max_connections=8)) as upstream:
         once, told = OnceSent(upstream, time.monotonic), list[Ended | AskingOn]()
-        whole = upstream._client.begin  # type: ignore[union-attr]  # inside its context
         free = upstream._places.free
         broken(upstream)
         with pytest.raises(BrokenPromiseError):
             begin(once, told.append, submit=submit)
         assert upstream._places.free == free
         assert upstream._places._held == {}
-        upstream._client.begin = whole  # type: ignore[union-attr,method-assign]  # whole again
+        upstream.endpoints[0].line = None  # whole again
         async with asyncio.timeout(20):
             assert (await once.post(*question(submit=submit))).status == 200
         await until(lambda: upstream._places.free == free)

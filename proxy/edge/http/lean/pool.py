@@ -20,11 +20,29 @@ from proxy.edge.http.lean.outgoing import BundlerConnection
 class BundlerAddress:
     """A bundler's URL taken apart: where to connect, what every request to it begins with, who is free there."""
 
+    pool: Pool = field(repr=False)
     host: str
     port: int
     tls: bool
     head: bytes = field(repr=False)
     idle: dict[BundlerConnection, None] = field(default_factory=dict)  # the one used last at the end
+
+    def begin(self, body: bytes, seconds: float, heard: Heard) -> bool:
+        """See `HttpLine`."""
+        if (connection := self.take_idle()) is None:
+            return False
+        connection.ask(b"%b%d\r\n\r\n%b" % (self.head, len(body), body), heard, self.pool.deadlines_of(seconds))
+        return True
+
+    def take_idle(self) -> BundlerConnection | None:
+        """The connection that was used last, so that those that are too many rest, and are closed."""
+        while self.idle:
+            connection, _ = self.idle.popitem()
+            good_until = connection.good_until
+            if connection.is_usable() and (good_until is None or self.pool.now() < good_until):
+                return connection
+            connection.abort()
+        return None
 
 
 class Pool:
@@ -34,7 +52,6 @@ class Pool:
         self.settings = settings
         self._loop = asyncio.get_running_loop()
         self._places: dict[URL, BundlerAddress] = {}
-        self._asked_last: tuple[URL, BundlerAddress] | None = None
         self._open: set[BundlerConnection] = set()
         self._opening = 0
         self._queue: deque[asyncio.Future[None]] = deque()  # who waits for a connection to be free
@@ -49,37 +66,27 @@ class Pool:
 
     async def post(self, url: URL, body: bytes, seconds: float, traceparent: str | None = None) -> HttpReply:
         """Send JSON and wait so long for the answer."""
-        place = self._places.get(url)
-        if place is None:
-            place = self._places[url] = _place_of(url)
-        connection = self._take_idle(place) or await self._acquire(place)
+        place = self.line_to(url)
+        connection = place.take_idle() or await self._acquire(place)
         waiter: asyncio.Future[HttpReply] = self._loop.create_future()
         more = b"" if traceparent is None else b"traceparent: %b\r\n" % traceparent.encode("ascii")
         request = b"%b%d\r\n%b\r\n%b" % (place.head, len(body), more, body)
-        connection.ask(request, partial(_settle, waiter), self._deadlines_of(seconds))
+        connection.ask(request, partial(_settle, waiter), self.deadlines_of(seconds))
         try:
             return await waiter
         except asyncio.CancelledError:
             connection.abort()
             raise
 
-    def begin(self, url: URL, body: bytes, seconds: float, heard: Heard) -> bool:
+    def line_to(self, url: URL) -> BundlerAddress:
         """See `HttpClient`."""
-        last = self._asked_last
-        if last is None or last[0] is not url:  # a URL works out its hash in Python
-            if (place := self._places.get(url)) is None:
-                return False
-            last = self._asked_last = url, place
-        place = last[1]
-        connection = self._take_idle(place)
-        if connection is None:
-            return False
-        if (deadlines := self._answers.get(seconds)) is None:
-            deadlines = self._deadlines_of(seconds)
-        connection.ask(b"%b%d\r\n\r\n%b" % (place.head, len(body), body), heard, deadlines)
-        return True
+        place = self._places.get(url)
+        if place is None:
+            place = self._places[url] = _place_of(self, url)
+        return place
 
-    def _deadlines_of(self, seconds: float) -> Deadlines[BundlerConnection]:
+    def deadlines_of(self, seconds: float) -> Deadlines[BundlerConnection]:
+        """Of answers that are waited for so long."""
         deadlines = self._answers.get(seconds)
         if deadlines is None:
             deadlines = self._answers[seconds] = Deadlines(self._loop, seconds, BundlerConnection.give_up)
@@ -117,15 +124,6 @@ class Pool:
         for deadlines in self._answers.values():
             deadlines.close()
 
-    def _take_idle(self, place: BundlerAddress) -> BundlerConnection | None:
-        while place.idle:
-            connection, _ = place.idle.popitem()  # the one used last: those that are too many rest, and are closed
-            good_until = connection.good_until
-            if connection.is_usable() and (good_until is None or self.now() < good_until):
-                return connection
-            connection.abort()
-        return None
-
     def _first_idle(self) -> list[BundlerConnection]:
         """Of each bundler whoever has been idle for longest: the one used last is taken first."""
         return [next(iter(place.idle)) for place in self._places.values() if place.idle]
@@ -147,7 +145,7 @@ class Pool:
         try:
             async with asyncio.timeout(self.settings.connect_seconds):
                 while True:
-                    if (connection := self._take_idle(place)) is not None:
+                    if (connection := place.take_idle()) is not None:
                         return connection
                     if len(self._open) + self._opening < self.settings.max_connections:
                         return await self._connect(place)
@@ -221,7 +219,7 @@ def _since(connection: BundlerConnection) -> float:
     return connection.rests_since
 
 
-def _place_of(url: URL) -> BundlerAddress:
+def _place_of(pool: Pool, url: URL) -> BundlerAddress:
     host, port = url.raw_host, url.port
     assert host is not None  # noqa: S101 - refused when the endpoint was made
     assert port is not None  # noqa: S101 - http and https have one
@@ -235,4 +233,4 @@ def _place_of(url: URL) -> BundlerAddress:
         "Content-Type: application/json\r\nAccept: application/json\r\nAccept-Encoding: identity\r\n"
         "User-Agent: sessiongate\r\nContent-Length: "
     )
-    return BundlerAddress(host, port, url.scheme == "https", head.encode("ascii"))
+    return BundlerAddress(pool, host, port, url.scheme == "https", head.encode("ascii"))
