@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from proxy.chain.settlement.flights import Flights
@@ -79,6 +79,13 @@ class Books:
         """This may be lost; how operations ended by it is known here all the same."""
         self._hear(outcome)
         self._keeper.note(outcome)
+
+    def note_stages(self, hashes: Iterable[Hash32]) -> None:
+        """How far these have come, as far as they are in flight, under every claim. This may be lost."""
+        flights = [flight for each in hashes if (flight := self._flights.get(each)) is not None]
+        stages = tuple([(name, flight.stage) for flight in flights for name in flight.claims])
+        if stages:
+            self._keeper.note(Outcome(stages=stages))
 
     async def keep(self, outcome: Outcome) -> None:
         """Hand over to the store; what it does not take is kept for `keep_again`. Never raises for that."""

@@ -200,6 +200,8 @@ class Ends:
                     rows = self._ledger.reopen(reservation, ended.counted_at, success=ended.mined.success)
                     draft.rules.append(rows)
             stage = ended.stage
+            if stage is Stage.FORWARDED and ended.mined is not None:
+                stage = Stage.ACCEPTED  # a bundler had taken it: it ended before that was noted down
             self._ledger.restore(reservation, grip_of(stage, self._unmined_grip))
             if stage not in LET_GO:
                 self._changed(draft, self._registry.expect(operation.changes, now, name))

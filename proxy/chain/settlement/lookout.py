@@ -15,7 +15,6 @@ from math import inf
 from typing import Final
 
 from proxy.chain.settlement.claimed import AskClaim, with_claim
-from proxy.chain.settlement.flights import LET_GO
 from proxy.chain.settlement.node_word import NodeWord
 from proxy.chain.settlement.nonce_looks import NonceLooks
 from proxy.chain.settlement.patience import Patience
@@ -27,8 +26,9 @@ from proxy.chain.settlement.rechecks import Rechecks
 from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import BlockName
 from proxy.chain.settlement.told_blocks import ToldBlocks
+from proxy.chain.settlement.waits import Waits
 from proxy.errors import StateUnavailable
-from proxy.ledger.operations import Evidence, Mined, Stage
+from proxy.ledger.operations import Evidence, Mined
 from proxy.session.counters import SessionKey
 from proxy.session.registry import Registry
 from proxy.userop.primitives import Address, Hash32, print_bytes
@@ -86,33 +86,37 @@ class Lookout:
         self._working: dict[str, asyncio.Task[None]] = {}
         self._due_again: set[str] = set()  # of what is under way
         self._sleeps_until = inf  # by `monotonic`; while it does not sleep nothing is too late for it
-        settlement.on_begun = self._begun
+        self._waits = Waits(
+            settlement,
+            self.polling,
+            self._looks,
+            patience=patience,
+            monotonic=monotonic,
+            is_told=lambda: self._is_told,
+            wake_by=self._wake_by,
+        )
+        settlement.on_begun, settlement.on_sent = self._waits.begin, self._waits.sent
         settlement.flights.on_gone = self._gone
         settlement.ends.readable = node is not None
         settlement.ends.is_seconded = node is not None and node.several
 
     # what begins and ends
 
-    def _begun(self, user_op_hash: Hash32, stage: Stage) -> None:
-        if stage is not Stage.FORWARDED:
-            self.polling.begin(user_op_hash, remembered=stage in LET_GO)
-            self._wake_for_question()
-            if self._looks is not None and self._looks.begin(user_op_hash) < self._sleeps_until:
-                self.settlement.awake.set()
-
     def _wake_for_question(self) -> None:
         """Only a question that is due sooner than anything else is worth a round."""
         due = None if self._is_told else self.polling.next_due()
-        if due is not None and self._monotonic() + due < self._sleeps_until:
+        if due is not None:
+            self._wake_by(self._monotonic() + due)
+
+    def _wake_by(self, moment: float) -> None:
+        if moment < self._sleeps_until:
             self.settlement.awake.set()
 
     def _gone(self, user_op_hash: Hash32) -> None:
         settlement = self.settlement
-        self.polling.forget(user_op_hash)
+        self._waits.forget(user_op_hash)
         if self._proofs is not None:
             self._proofs.forget(user_op_hash)
-        if self._looks is not None:
-            self._looks.forget(user_op_hash)
         if self._restored or settlement.unseconded or settlement.to_prove or settlement.unproven:
             self._restored.pop(user_op_hash, None)
             settlement.unseconded.pop(user_op_hash, None)
@@ -122,7 +126,7 @@ class Lookout:
     @property
     def receipts_lag_seconds(self) -> float:
         """For how long a receipt has been due to be asked for; 0 while nobody has to be asked."""
-        return 0.0 if self._is_told else self.polling.lag_seconds
+        return 0.0 if self._is_told else max(self.polling.lag_seconds, self._waits.lag_seconds)
 
     @property
     def _is_told(self) -> bool:
@@ -180,6 +184,7 @@ class Lookout:
         await asyncio.shield(task)
 
     async def _find_out(self, user_op_hash: Hash32) -> None:
+        self._waits.begin_now(user_op_hash)
         try:
             await self.polling.ask_now(user_op_hash)
             await self._ask_inclusion(user_op_hash)
@@ -198,7 +203,8 @@ class Lookout:
             return
         user_op_hash = told.user_op_hash or asked
         self._heard_of(told.block)
-        if user_op_hash is not None:
+        if user_op_hash is not None and not self._is_told:
+            self._waits.begin_now(user_op_hash)
             self.polling.hurry(user_op_hash)
         if user_op_hash is not None and (ended := self.settlement.remembered.mined(user_op_hash)) is not None:
             self._rechecks.hurry(ended)
@@ -230,6 +236,8 @@ class Lookout:
         if asked and self._is_told:
             await self.look_back()
         elif asked:
+            for each in asked:
+                self._waits.begin_now(each)
             await _for_a_while(self._patience.told, *(self.polling.ask_now(each) for each in asked[:_AT_ONCE]))
         return any(self.settlement.flights.get(each) is None for each in asked)
 
@@ -284,10 +292,10 @@ class Lookout:
                 self.settlement.awake.clear()
                 for work in self._work_to_do():
                     self._start(work)
-                if not self._is_told:
-                    self.polling.ask_due()
+                self.ask_due()
                 await self._sleep()
         finally:
+            self._waits.note_fresh()
             for task in self._working.values():
                 task.cancel()
             for asking in self._asked_once.values():
@@ -296,6 +304,11 @@ class Lookout:
             await self.polling.close()
             if self._told is not None:
                 await self._told.close()
+
+    def ask_due(self) -> Sequence[asyncio.Task[None]]:
+        """Begin to ask bundlers what is due, where nobody else tells."""
+        self._waits.begin_old()
+        return () if self._is_told else self.polling.ask_due()
 
     def _work_to_do(self) -> Iterator[Callable[[], Awaitable[None]]]:
         settlement, now = self.settlement, self._monotonic()
@@ -338,7 +351,7 @@ class Lookout:
     async def round(self) -> None:
         """Everything that is due, once; returns when it is done."""
         await self.settlement.books.keep_again()
-        await asyncio.gather(*([] if self._is_told else self.polling.ask_due()))
+        await asyncio.gather(*self.ask_due())
         await self._rechecks.look()
         await self._look_at_nonces()
         await self._prove_all()
@@ -351,7 +364,7 @@ class Lookout:
         if not self._is_told and (due := self.polling.next_due()) is not None:
             waits.append(due)
         firsts = (
-            *(self._rechecks.first(), self._readings.due_at),
+            *(self._rechecks.first(), self._readings.due_at, self._waits.first()),
             None if self._proofs is None else self._proofs.first(),
             None if self._looks is None else self._looks.first(),
         )

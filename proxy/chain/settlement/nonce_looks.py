@@ -44,9 +44,9 @@ class NonceLooks:
         self._since: dict[Hash32, float] = {}  # of what was looked at
         self._due: DueHeap[Hash32] = DueHeap()
 
-    def begin(self, user_op_hash: Hash32) -> float:
-        """It waits from now on. When it is looked at first."""
-        first = self._monotonic() + self._patience.nonce_first
+    def begin(self, user_op_hash: Hash32, since: float) -> float:
+        """It waits `since` then. When it is looked at first."""
+        first = since + self._patience.nonce_first
         if user_op_hash not in self._due:
             self._due.put(user_op_hash, first)
         return first

@@ -69,17 +69,17 @@ class Polling:
         self.questions = 0
         """Asked so far."""
 
-    def begin(self, user_op_hash: Hash32, *, remembered: bool = False) -> None:
-        """Ask about this from now on; rarely when it is only `remembered`."""
+    def begin(self, user_op_hash: Hash32, since: float, *, remembered: bool = False) -> None:
+        """Ask about this, as it is waited for `since` then; rarely when it is only `remembered`."""
         asked = self._asked.get(user_op_hash)
         if asked is None and not remembered:
             # nearly all: of what is not asked about before it ends no more is kept than when that would be
             if user_op_hash not in self._due:
-                self._due.put(user_op_hash, self._monotonic() + self._patience.first)
+                self._due.put(user_op_hash, since + self._patience.first)
         elif asked is None or remembered or asked.interval >= self._patience.remembered:
             interval = self._patience.remembered if remembered else self._patience.first
             self._asked[user_op_hash] = _Asked(interval)
-            self._due.put(user_op_hash, self._monotonic() + interval)
+            self._due.put(user_op_hash, since + interval)
 
     def forget(self, user_op_hash: Hash32) -> None:
         """Ask about this no more."""

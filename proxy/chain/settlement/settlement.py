@@ -36,7 +36,8 @@ class Settlement:
     `may_forget`.
 
     Whoever looks after it has those sessions read that `to_read` names and those operations proven by the chain that
-    `to_prove` names, and hears by `on_begun` of what is in flight from now on.
+    `to_prove` names, and hears by `on_begun` of what is in flight from now on; by `on_sent` of what was sent for the
+    first time just now: how far that has come is noted down later (`Books.note_stages`).
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Settlement:
         self.unseconded: dict[Hash32, Evidence] = {}
         """What one node showed to have used the nonces of operations, while another one has yet to say so."""
         self.on_begun: Callable[[Hash32, Stage], None] = lambda _user_op_hash, _stage: None
+        self.on_sent: Callable[[Hash32], None] = lambda _user_op_hash: None
         self.letting_go = LettingGo(
             self.flights,
             self.ends,
@@ -154,7 +156,8 @@ class Settlement:
                 # it was sent once more, and is held no more than before
                 self._ledger.loosen(name, grip_of(flight.stage, self._patience.unmined_grip))
             return
-        operation = self._leave(name)
+        self._unkept.discard(name)
+        operation = self.flights.leave(name)
         self.books.note(Outcome(ended=(name,)))
         if said is not None and operation is not None:
             self._tell(self.ends.refused(operation, Evidence(said=said)))
@@ -166,6 +169,8 @@ class Settlement:
         that: what could not be kept is tried again.
         """
         name = operation.name
+        if self.follow_now(name, stage):
+            return
         flight = self.flights.get(name.user_op_hash)
         is_held = flight is not None and name in flight.claims
         known = self.remembered.get(name)
@@ -190,17 +195,16 @@ class Settlement:
     def follow_now(self, name: HoldName, stage: Stage) -> bool:
         """The same of one that changes no session, if it is held as `hold_now` left it. Whether it was done."""
         flight = self.flights.get(name.user_op_hash)
-        if flight is None or (operation := flight.claims.get(name)) is None or operation.changes:
+        if flight is None or flight.stage is not Stage.FORWARDED or (operation := flight.claims.get(name)) is None:
             return False
         ended = self.remembered.get(name) or self.remembered.mined(name.user_op_hash)
-        if flight.stage is not Stage.FORWARDED or name in self._unkept or ended is not None:
+        if ended is not None or operation.changes or (self._unkept and name in self._unkept):
             return False
         self._ledger.accept(name, answered=stage is Stage.ACCEPTED)
         self._registry.expect(operation.changes, self._clock(), name)
         flight.stage = stage
         self._prove_if_in_doubt(name.user_op_hash, stage)
-        self.on_begun(name.user_op_hash, stage)
-        self.books.advance(name, stage)
+        self.on_sent(name.user_op_hash)
         return True
 
     async def _answered(
@@ -245,10 +249,9 @@ class Settlement:
                 self.books.note(Outcome(ended=(name,)))
                 continue
             self._ledger.restore(operation.reservation, grip_of(flight.stage, self._patience.unmined_grip))
+            self.flights.begin(operation, as_sent(flight.stage), flight.silent_seconds)
             if flight.stage not in LET_GO:
                 self._registry.expect(operation.changes, now, name)
-            self.flights.begin(operation, flight.stage, flight.silent_seconds)
-            if flight.stage not in LET_GO:
                 self._hold_again(operation.user_op_hash, flight.stage)  # it was let go under another claim before
             if mined is not None:
                 # under another claim; this one comes back with the block that showed that
@@ -271,15 +274,10 @@ class Settlement:
         self.awake.set()
 
     def _prove_if_in_doubt(self, user_op_hash: Hash32, stage: Stage) -> None:
-        """Nobody has said that its nonce was unused when it was sent, or not that is known any more; if it was not, no
-        later block shows it."""
+        """Nobody is known to have said that its nonce was unused when it was sent: no later block may show it."""
         if stage in (Stage.FORWARDED, Stage.UNKNOWN, Stage.RELEASED):
             self.to_prove[user_op_hash] = None
             self.awake.set()
-
-    def _leave(self, name: HoldName) -> AcceptedOperation | None:
-        self._unkept.discard(name)
-        return self.flights.leave(name)
 
     # what becomes known
 
@@ -313,7 +311,8 @@ class Settlement:
         for name in names:
             if name in shown:
                 self._ledger.expire(name)
-                self._leave(name)
+                self._unkept.discard(name)
+                self.flights.leave(name)
                 self._registry.dropped(name, self._clock())
                 self.books.note(Outcome(ended=(name,)))
             else:
@@ -371,7 +370,7 @@ class Settlement:
         draft = OutcomeDraft()
         self.ends.undo(draft, back)
         for each in draft.revived:
-            self.flights.begin(each.operation, each.stage, each.silent_seconds)
+            self.flights.begin(each.operation, as_sent(each.stage), each.silent_seconds)
             if each.stage not in LET_GO:
                 self._hold_again(each.operation.user_op_hash, each.stage)  # it was let go under another claim since
             self.on_begun(each.operation.user_op_hash, as_sent(each.stage))

@@ -15,7 +15,7 @@ from proxy.edge.storage.database import Synchronous
 from proxy.edge.storage.store import Store
 from proxy.errors import StateUnavailable
 from proxy.ledger.operations import Stage
-from proxy.session.counters import SessionKey
+from proxy.session.counters import Charge, SessionKey
 from proxy.userop.primitives import Hash32
 from tests.chain.settlement.builders import IN_FORCE, KEY, ONE_USE, Chain, Scene, a_slice, block
 from tests.patience import PATIENCE_SECONDS
@@ -66,6 +66,13 @@ class Life:
             await self.scene.is_reading.wait()
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
+
+    async def accept(self, number: int, *charges: Charge, key: SessionKey, nonce: int = 0) -> Hash32:
+        """And long enough before anything else for the disk to know that it was taken."""
+        op = await self.scene.accept(number, *charges, key=key, nonce=nonce)
+        self.scene.monotonic.now += 5
+        self.scene.lookout.ask_due()
+        return op
 
     async def settle(self, *numbers: int) -> None:
         for number in numbers:
@@ -124,7 +131,7 @@ async def begun_anew_with_one_that_cannot_be_proven(first: Life) -> Hash32:
     first.scene.is_reading.clear()
     await first.settle(5_001, 5_002)
     assert first.scene.chain is not None
-    op = await first.scene.accept(1, ONE_USE, key=READ[0])
+    op = await first.accept(1, ONE_USE, key=READ[0])
     first.scene.chain.fates[op] = StateUnavailable("no answer")
     await first.begin_anew(block(100, branch=1), reads=[])
     assert first.scene.settlement.unproven == {op}
@@ -156,7 +163,7 @@ async def test_what_was_sent_since_the_new_beginning_is_shown_by_its_blocks_and_
     op = await begun_anew_with_one_that_cannot_be_proven(lives[0])
     lives[0].scene.monotonic.now += 10
     await lives[0].settle(101)
-    later = await lives[0].scene.accept(2, key=READ[1], nonce=2)
+    later = await lives[0].accept(2, key=READ[1], nonce=2)
     second = killed(lives)
     assert second.scene.settlement.flights.get(later) is not None
     assert (second.scene.settlement.unproven, list(second.scene.settlement.to_prove)) == ({op}, [op])

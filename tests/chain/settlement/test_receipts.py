@@ -492,7 +492,7 @@ async def test_questions_keep_to_their_budget_and_say_how_late_they_are() -> Non
     patience = Patience(a_second=10.0, first=1.0, at_once=100)
     polling = Polling(bundler.receipt, listener, patience, clock)
     for number in range(1, 101):
-        polling.begin(name(number))
+        polling.begin(name(number), clock.now)
     clock.now = 1.0
     await asyncio.gather(*polling.ask_due())
     assert (polling.questions, polling.lag_seconds) == (10, 0.0)
@@ -506,7 +506,7 @@ async def test_questions_keep_to_their_budget_and_say_how_late_they_are() -> Non
 async def test_patience_grows_with_the_number_of_questions_up_to_its_longest() -> None:
     clock, bundler = Clock(0.0), Bundler()
     polling = Polling(bundler.receipt, Listener(), Patience(first=1.0, growth=2.0, longest=4.0), clock)
-    polling.begin(name(1))
+    polling.begin(name(1), clock.now)
     asked_at = []
     for _ in range(150):
         clock.now += 0.1

@@ -113,9 +113,9 @@ async def test_questions_about_blocks_are_within_the_budget_of_those_about_opera
     scene.monotonic.now += 4
     await scene.lookout._rechecks.look()
     assert scene.bundler.asked == hashes
-    assert scene.lookout.polling.ask_due() == []
+    assert not scene.lookout.ask_due()
     scene.monotonic.now += 1
-    await asyncio.gather(*scene.lookout.polling.ask_due())
+    await asyncio.gather(*scene.lookout.ask_due())
     assert scene.bundler.asked[-1] == op
 
 

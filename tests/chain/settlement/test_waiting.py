@@ -41,7 +41,7 @@ def test_before_a_reading_nobody_waits_for_a_bundler_longer_than_a_client_is_kep
     async def live() -> float:
         scene, ops = await before_a_hanging_bundler(Chain())
         scene.monotonic.now += 1  # so that the background has begun as well
-        asking = [*scene.lookout.polling.ask_due(), asyncio.create_task(scene.lookout.settle_now(ops))]
+        asking = [*scene.lookout.ask_due(), asyncio.create_task(scene.lookout.settle_now(ops))]
         seconds = await waited(scene.lookout.settle_now(ops))
         assert scene.balance == (0, MANY)
         await ends(scene)
@@ -56,7 +56,7 @@ def test_after_a_restart_without_a_node_a_verdict_waits_no_longer_than_one_quest
         scene, ops = await before_a_hanging_bundler()
         scene.lookout.restored(ops, [KEY])
         scene.monotonic.now += 1
-        scene.lookout.polling.ask_due()
+        scene.lookout.ask_due()
         seconds, found = await waited(scene.lookout.reconciled(KEY)), scene.balance
         await ends(scene)
         return seconds, found
@@ -126,6 +126,7 @@ async def test_after_a_restart_a_word_that_cannot_be_taken_in_fails_no_verdict_a
 async def test_who_asks_about_what_is_being_asked_waits_for_that_answer() -> None:
     scene, (first, *_) = await before_a_hanging_bundler()
     scene.bundler.mine(first, block_hash=block(200).hash)
+    scene.lookout._waits.begin_now(first)
     asking = [asyncio.create_task(scene.lookout.polling.ask_now(first)) for _ in range(5)]
     for _ in range(20):
         await asyncio.sleep(0)
