@@ -156,17 +156,21 @@ def facts_of_use(
     if op.paymaster_verification_gas_limit is not None or op.paymaster_post_op_gas_limit is not None:
         gas += (op.paymaster_verification_gas_limit or 0) + (op.paymaster_post_op_gas_limit or 0)
     arguments = data[4:] if function in asked and 4 <= len(data) <= MOST_ARGUMENTS + 4 else b""
+    version, highest = operation.entry_point.version, gas * max_fee
     # in the order of the fields, made without asking for their names: there is one for every operation
     # fmt: off
-    return _made(Facts, (
-        now, operation.chain_id, request.preview, ALLOWED, _VERSIONS[operation.entry_point.version], op.nonce, True,
+    signed = (
+        now, operation.chain_id, request.preview, ALLOWED, _VERSIONS[version], op.nonce, True,
         request.chain, request.client, request.method,
         op.sender, operation.told_hash, session.permission_id, _USE, session.module, _SINGLE, (),
-        op.paymaster, None, False, gas, call_gas, gas * max_fee, max_fee, op.max_priority_fee_per_gas or 0,
+    )
+    spent = (
+        op.paymaster, None, False, gas, call_gas, highest, max_fee, op.max_priority_fee_per_gas or 0,
         replaces, lanes, since, until, fullest,
         (_made(CallFacts, (call.target, function, call.value, len(data), arguments)),), moves, (),
-    ))
+    )
     # fmt: on
+    return _made(Facts, signed + spent)  # of more than thirty parts a tuple is made by way of a list
 
 
 def _paymaster(op: UserOperation) -> Address | None:
