@@ -44,6 +44,7 @@ from proxy.happening import Alerts
 from proxy.ledger.counting_time import CountingTime
 from proxy.ledger.hindrance import Caps
 from proxy.ledger.memory import MemoryLedger
+from proxy.ledger.operations import AcceptedOperation
 from proxy.ledger.reservation import NonceSlot
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.passage import Passage
@@ -112,6 +113,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         await settling.settlement.send_to(slot, bundler)
 
     upstream = await stack.enter_async_context(_upstream(name, chain, shared, ledger, send_to=send_to))
+    ledger.tell_of_free(upstream.free)
     refused = RefusedBefore(time.monotonic)
     telling = _telling(name, shared, refused)
     age = None if chain.node is None else _age_of(name, chain, shared)
@@ -132,7 +134,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         asked=partial(shared.metrics.operations.node_questions, name),
     )
     stack.push_async_callback(settling.close)
-    _place_what_is_out(chain, shared, upstream)
+    _place_what_is_out(chain, shared, upstream, settling)
     shared.metrics.before_each_scrape(partial(_show_operations, name, shared.metrics, settling))
     absent = AbsentBudget(config.limits.absent_sessions, time.monotonic)
     parts = _Parts(name, chain, shared, ledger, upstream, settling, telling, refused)
@@ -195,12 +197,17 @@ class _Parts(NamedTuple):
     refused: RefusedBefore
 
 
-def _place_what_is_out(chain: Chain, shared: Shared, upstream: HttpUpstream) -> None:
-    """Operations of before the restart are still at the bundlers that they were sent to."""
+def _place_what_is_out(chain: Chain, shared: Shared, upstream: HttpUpstream, settling: Settling) -> None:
+    """Operations of before the restart, and those that the chain takes back, are at the bundlers that they were sent
+    to."""
+
+    def place(operation: AcceptedOperation) -> None:
+        upstream.placed(operation.reservation.slot, operation.bundler)
+
+    settling.settlement.on_back = place
     for operation in (each.operation for each in shared.remains.flights):
-        slot = operation.reservation.slot
-        if slot.chain_id == chain.chain_id:
-            upstream.placed(slot, operation.bundler)
+        if operation.reservation.slot.chain_id == chain.chain_id:
+            place(operation)
 
 
 def _show_operations(name: str, metrics: Metrics, settling: Settling) -> None:

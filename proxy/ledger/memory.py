@@ -50,6 +50,10 @@ class MemoryLedger:
         """Hold what comes from now on to these; what is in flight stays."""
         self._caps = caps
 
+    def tell_of_free(self, told: Callable[[NonceSlot], None]) -> None:
+        """Have somebody told of each slot in which nothing is held any more; see `occupied`."""
+        self._slots.on_free = told
+
     def __len__(self) -> int:
         """How many operations are in flight, each under every claim."""
         return len(self._slots)

@@ -89,6 +89,8 @@ class Slots:
         self._sessions: dict[SessionKey, _OfSession] = {}
         self._accounts: dict[Address, int] = {}
         self._bringers: dict[Bringer, int] = {}
+        self.on_free: Callable[[NonceSlot], None] = lambda _place: None
+        """Hears of each slot that nothing competes for any more."""
 
     def __len__(self) -> int:
         return len(self._holds)
@@ -223,6 +225,7 @@ class Slots:
         self._recount(slot, place, name)
         if not slot.holds:
             del self._slots[place]
+            self.on_free(place)
         return reservation
 
     def vouch(self, name: HoldName) -> None:

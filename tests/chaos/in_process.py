@@ -248,6 +248,9 @@ class BundlerInProcess:
     def placed(self, _slot: NonceSlot, _mark: str) -> None:
         return None
 
+    def free(self, _slot: NonceSlot) -> None:
+        return None
+
     def number_at(self, _slot: NonceSlot) -> int | None:
         return None
 

@@ -523,3 +523,17 @@ def test_a_session_knows_its_lanes_and_whether_it_replaces_something() -> None:
     assert ledger.standing(third, SESSION, None) == Standing(replaces=False, lanes=3)
     ledger.settle(reservation(2, nonce=(1 << 64) + 5).slot)
     assert ledger.standing(third, SESSION, None) == Standing(replaces=False, lanes=2)
+
+
+def test_whoever_wants_to_know_hears_when_nothing_is_held_in_a_slot_any_more() -> None:
+    ledger, freed = MemoryLedger(), list[NonceSlot]()
+    ledger.tell_of_free(freed.append)
+    one, other, rival = reservation(1, nonce=1), reservation(2, nonce=2), reservation(3, nonce=2)
+    for each in (one, other, rival):
+        reserve(ledger, each)
+    ledger.release(other.name)
+    assert freed == []
+    ledger.settle(rival.slot)
+    ledger.expire(one.name)
+    assert freed == [rival.slot, one.slot]
+    assert not any(map(ledger.occupied, freed))

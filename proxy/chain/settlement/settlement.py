@@ -37,7 +37,8 @@ class Settlement:
 
     Whoever looks after it has those sessions read that `to_read` names and those operations proven by the chain that
     `to_prove` names, and hears by `on_begun` of what is in flight from now on; by `on_sent` of what was sent for the
-    first time just now: how far that has come is noted down later (`Books.note_stages`).
+    first time just now: how far that has come is noted down later (`Books.note_stages`). `on_back` is told
+    what the chain took back.
     """
 
     def __init__(
@@ -61,28 +62,26 @@ class Settlement:
         grip = patience.unmined_grip
         self.ends = Ends(registry, ledger, self.remembered, self.flights, clock=clock, unmined_grip=grip)
         self.pace = Pace()
-        self.awake = asyncio.Event()
-        """Set when there is something for whoever looks after this."""
+        self.awake = asyncio.Event()  # set when there is something for whoever looks after this
         self.books = Books(
             keeper, registry, ledger, self.remembered, self.flights, seconds=patience.store, on_behind=self.awake.set
         )
         self._unkept: set[HoldName] = set()  # held in memory alone
-        self.known_seconds = 0.0
-        """For how long, altogether, the chain's blocks have told what became of operations."""
+        self.known_seconds = 0.0  # for how long, altogether, the chain's blocks have told what became of operations
         self.to_read: dict[SessionKey, None] = {}
         self.unconfirmed: dict[SessionKey, None] = {}
         """In force as far as is known, from before the blocks that are followed: nothing is judged by that unread."""
         self.to_doubt: dict[SessionKey, None] = {}
         """Of those, what the disk does not have as unread yet: before it does no cursor outlives this."""
         self.to_prove: dict[Hash32, None] = {}
-        self.unproven: set[Hash32] = set()
-        """Of those, what no block that is told of from now on can show."""
+        self.unproven: set[Hash32] = set()  # of those, what no block that is told of from now on can show
         self.unproven_until: float | None = None
         """The most seconds that were known when any of these was sent: a restart proves all that were sent by then."""
         self.unseconded: dict[Hash32, Evidence] = {}
         """What one node showed to have used the nonces of operations, while another one has yet to say so."""
         self.on_begun: Callable[[Hash32, Stage], None] = lambda _user_op_hash, _stage: None
         self.on_sent: Callable[[Hash32], None] = lambda _user_op_hash: None
+        self.on_back: Callable[[AcceptedOperation], None] = lambda _operation: None
         self.letting_go = LettingGo(
             self.flights,
             self.ends,
@@ -371,6 +370,7 @@ class Settlement:
         self.ends.undo(draft, back)
         for each in draft.revived:
             self.flights.begin(each.operation, as_sent(each.stage), each.silent_seconds)
+            self.on_back(each.operation)
             if each.stage not in LET_GO:
                 self._hold_again(each.operation.user_op_hash, each.stage)  # it was let go under another claim since
             self.on_begun(each.operation.user_op_hash, as_sent(each.stage))

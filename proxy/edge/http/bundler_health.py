@@ -5,7 +5,7 @@ A bundler may answer its probes and hang in every send, so each kind has its own
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -102,43 +102,33 @@ class Breaker:
 
 @dataclass(slots=True)
 class Placement:
-    """That operations of one nonce were sent to the bundler of this number; `sends` of them may be there."""
+    """That operations of one nonce were sent to the bundler of this number; `sends` of them may be there. What nobody
+    held when it was sent is taken to be there until then."""
 
     bundler: int
-    in_doubt_until: float
+    in_doubt_until: float = 0.0
     sends: int = 0
-
-    def answered(self) -> None:
-        """The bundler said what became of it: it is there as long as it is held, and no longer."""
-        self.in_doubt_until = 0.0
-
-
-@dataclass(slots=True)
-class _Lane:
-    """What is at bundlers of one nonce key, the oldest first, and when last somebody looked whether it is still."""
-
-    looked: float
-    placed: dict[NonceSlot, Placement]
 
 
 _LaneKey = tuple[Address, Address, int]  # entry point, sender, nonce key
 
 DOUBT_SECONDS: Final = 600.0
-_LOOKED_SECONDS: Final = 5.0  # what was looked at is left alone for so long: most end within two blocks or three
 
 
 class Placements:
     """Which bundler has the operations of a nonce key. As long as one is in flight there, the others follow it.
 
     So no operation reaches two bundlers, a replacement reaches the mempool of what it replaces, and sequences arrive
-    in one place. `in_flight` says whether anything with this nonce is held; what nobody holds (an owner's operation)
-    is taken to be there for ten minutes when nobody knows whether it arrived. Nothing is ever walked as a whole.
+    in one place. `in_flight` says whether anything in a slot is held, and whoever holds it tells when it is `free`;
+    what nobody holds (an owner's operation) is taken to be there for ten minutes when nobody knows whether it arrived.
+    Nothing is ever walked as a whole.
     """
 
     def __init__(self, in_flight: Callable[[NonceSlot], bool]) -> None:
         self._in_flight = in_flight
-        self._lanes: OrderedDict[_LaneKey, _Lane] = OrderedDict()
-        self._at: Counter[int] = Counter()
+        self._lanes: dict[_LaneKey, dict[NonceSlot, Placement]] = {}  # of each nonce key the oldest first
+        self._in_doubt: OrderedDict[NonceSlot, Placement] = OrderedDict()  # by the end of their doubt
+        self._at: dict[int, int] = {}
 
     def has(self, bundler: int) -> bool:
         """Whether anything is remembered to be at the bundler of that number; it may have ended a moment ago."""
@@ -150,9 +140,13 @@ class Placements:
 
     def bundler_of_key(self, slot: NonceSlot, now: float) -> int | None:
         """The number of the bundler that has something in flight on the same nonce key; `None` when none has."""
-        key = _lane_of(slot)
-        first = None if key not in self._lanes else self._first_in_flight(key, now)
-        return None if first is None else first.bundler
+        lane = self._lanes.get(_lane_of(slot))
+        while lane:
+            first, placed = next(iter(lane.items()))
+            if self._is_there(first, placed, now):
+                return placed.bundler
+            self._forget(first)
+        return None
 
     def bundler_of(self, slot: NonceSlot, now: float) -> int | None:
         """The number of the bundler that an operation with this very nonce was sent to and is in flight at."""
@@ -161,81 +155,98 @@ class Placements:
 
     def sent(self, slot: NonceSlot, bundler: int, now: float) -> Placement:
         """An operation is on its way to a bundler. Nobody knows yet whether it arrives, but whoever holds it."""
-        return self._put(slot, bundler, 0.0 if self._in_flight(slot) else now + DOUBT_SECONDS, now)
-
-    def taken(self, slot: NonceSlot, bundler: int, now: float) -> None:
-        """A bundler took an operation, which is there as long as it is held."""
+        placement = self._put(slot, bundler)
         if self._in_flight(slot):
-            self._put(slot, bundler, 0.0, now)
-
-    def _put(self, slot: NonceSlot, bundler: int, doubt: float, now: float) -> Placement:
-        key = _lane_of(slot)
-        lane = self._lanes.get(key)
-        before = None
-        if lane is None:
-            lane = self._lanes[key] = _Lane(now, {})
-        elif (before := lane.placed.get(slot)) is not None and before.bundler != bundler:
-            self._left(before)
-            before = None
-        if before is None:
-            lane.placed[slot] = placement = Placement(bundler, doubt)
-            self._at[bundler] += 1
+            self._know(slot, placement)
         else:
-            placement, before.in_doubt_until = before, doubt
-        placement.sends += 1
-        if now - next(iter(self._lanes.values())).looked >= _LOOKED_SECONDS:
-            self._look_on(now)
+            placement.in_doubt_until = now + DOUBT_SECONDS
+            self._in_doubt[slot] = placement
+            self._in_doubt.move_to_end(slot)
+        self._look_at_doubts(now)
         return placement
 
-    def _look_on(self, now: float) -> None:
-        """Forget what has ended: two nonce keys for each operation that comes, so that none pile up."""
-        for _ in range(min(2, len(self._lanes))):
-            oldest, lane = next(iter(self._lanes.items()))
-            if now - lane.looked < _LOOKED_SECONDS:
-                return  # and the others were looked at later
-            if self._first_in_flight(oldest, now) is not None:
-                lane.looked = now
-                self._lanes.move_to_end(oldest)
+    def taken(self, slot: NonceSlot, bundler: int) -> None:
+        """A bundler took an operation, which is there as long as it is held."""
+        if self._in_flight(slot):
+            placement = self._put(slot, bundler)
+            if placement.in_doubt_until:
+                self._know(slot, placement)
 
-    def answered(self, slot: NonceSlot) -> None:
-        """See `Placement.answered`."""
-        placed = self._placed(slot)
-        if placed is not None:
-            placed.answered()
+    def answered(self, slot: NonceSlot, placement: Placement) -> None:
+        """The bundler said what became of one that was sent: it is there as long as it is held, and no longer."""
+        if self._placed(slot) is placement:
+            self._know(slot, placement)
+            if not self._in_flight(slot):
+                self._forget(slot)
 
     def not_there(self, slot: NonceSlot, placement: Placement) -> None:
         """One that was sent is not there: no byte of it arrived, or the bundler does not take it. What else was sent in
         this slot may be there all the same."""
         placement.sends -= 1
+        if not placement.sends and self._placed(slot) is placement:
+            self._forget(slot)
+
+    def free(self, slot: NonceSlot) -> None:
+        """Nothing in this slot is held any more."""
         key = _lane_of(slot)
         lane = self._lanes.get(key)
-        if placement.sends or lane is None or lane.placed.get(slot) is not placement:
-            return
-        del lane.placed[slot]
-        self._left(placement)
-        if not lane.placed:
-            del self._lanes[key]
+        if lane is not None and (placed := lane.get(slot)) is not None and not placed.in_doubt_until:
+            del lane[slot]
+            if not lane:
+                del self._lanes[key]
+            self._left(placed.bundler)
+
+    def _put(self, slot: NonceSlot, bundler: int) -> Placement:
+        key = _lane_of(slot)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = {}
+        placement = lane.get(slot)
+        if placement is None or placement.bundler != bundler:
+            if placement is not None:
+                self._know(slot, placement)
+                self._left(placement.bundler)
+            placement = lane[slot] = Placement(bundler)
+            self._at[bundler] = self._at.get(bundler, 0) + 1
+        placement.sends += 1
+        return placement
+
+    def _know(self, slot: NonceSlot, placement: Placement) -> None:
+        """It is not in doubt where this is."""
+        if placement.in_doubt_until:
+            placement.in_doubt_until = 0.0
+            self._in_doubt.pop(slot, None)
+
+    def _look_at_doubts(self, now: float) -> None:
+        """Forget those that have ended."""
+        while self._in_doubt:
+            slot, placement = next(iter(self._in_doubt.items()))
+            if now < placement.in_doubt_until:
+                return
+            self._know(slot, placement)
+            if not self._in_flight(slot):
+                self._forget(slot)
 
     def _placed(self, slot: NonceSlot) -> Placement | None:
         lane = self._lanes.get(_lane_of(slot))
-        return None if lane is None else lane.placed.get(slot)
+        return None if lane is None else lane.get(slot)
 
-    def _first_in_flight(self, key: _LaneKey, now: float) -> Placement | None:
-        """The oldest that is in flight still; those before it that ended are forgotten, the nonce key with the last."""
-        lane = self._lanes[key].placed
-        while lane:
-            slot, placed = next(iter(lane.items()))
-            if self._is_there(slot, placed, now):
-                return placed
-            del lane[slot]
-            self._left(placed)
-        del self._lanes[key]
-        return None
+    def _forget(self, slot: NonceSlot) -> None:
+        """What is remembered of this slot; with the last one goes its nonce key."""
+        key = _lane_of(slot)
+        lane = self._lanes[key]
+        placed = lane.pop(slot)
+        self._know(slot, placed)
+        self._left(placed.bundler)
+        if not lane:
+            del self._lanes[key]
 
-    def _left(self, placed: Placement) -> None:
-        self._at[placed.bundler] -= 1
-        if not self._at[placed.bundler]:
-            del self._at[placed.bundler]
+    def _left(self, bundler: int) -> None:
+        left = self._at[bundler] - 1
+        if left:
+            self._at[bundler] = left
+        else:
+            del self._at[bundler]
 
     def _is_there(self, slot: NonceSlot, placed: Placement, now: float) -> bool:
         return now < placed.in_doubt_until or self._in_flight(slot)

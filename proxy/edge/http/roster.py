@@ -50,11 +50,10 @@ class Roster:
         return self._left
 
     def placed(self, slot: NonceSlot, mark: str) -> None:
-        """What is held in this slot was sent, before a restart, to the bundler of that mark: if it is one still."""
+        """What is held in this slot was sent to the bundler of that mark, which may be none any more."""
         for endpoint in self.endpoints:
             if endpoint.mark == mark:
-                self.placements.sent(slot, endpoint.number, 0.0)
-                self.placements.answered(slot)
+                self.placements.answered(slot, self.placements.sent(slot, endpoint.number, 0.0))
                 return
 
     def order(self, kind: QuestionKind, now: float, slot: NonceSlot | None = None) -> Sequence[BundlerEndpoint]:

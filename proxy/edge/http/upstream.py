@@ -60,8 +60,13 @@ class HttpUpstream(BundlerAsker):
         return next((each.mark for each in self._order(QuestionKind.SEND, slot)), "")
 
     def placed(self, slot: NonceSlot, mark: str) -> None:
-        """What is held in this slot was sent to the bundler of that mark before a restart."""
+        """What is held in this slot was sent to the bundler of that mark, in an earlier life or before the chain took
+        its end back."""
         self._roster.placed(slot, mark)
+
+    def free(self, slot: NonceSlot) -> None:
+        """Nothing in this slot is held any more."""
+        self._placements.free(slot)
 
     def post(self, method: str, params: bytes, submission: Submission | None) -> Coroutine[Any, Any, UpstreamReply]:
         """Ask the first healthy endpoint; `params` is a printed JSON array.
@@ -161,7 +166,7 @@ class HttpUpstream(BundlerAsker):
             return
         meaning = meaning_of_reply(answer) if answer.reply.is_error else Meaning.ACCEPTED
         if meaning is Meaning.ACCEPTED:
-            self._placements.taken(slot, endpoint.number, self._stopwatch())
+            self._placements.taken(slot, endpoint.number)
         elif meaning is Meaning.UNKNOWN:
             self._placements.sent(slot, endpoint.number, self._stopwatch())
 
@@ -169,7 +174,7 @@ class HttpUpstream(BundlerAsker):
         """What the answer to a send says of where its operation is."""
         meaning = meaning_of_reply(answer)
         if meaning is Meaning.ACCEPTED:
-            placement.answered()
+            self._placements.answered(slot, placement)
         elif meaning is Meaning.REFUSED:
             self._placements.not_there(slot, placement)
 

@@ -416,6 +416,23 @@ async def test_whoever_reads_a_session_while_an_operation_of_it_comes_back_can_t
     assert scene.registry.revision(KEY) > before
 
 
+async def test_what_the_chain_takes_back_is_told_of_once_it_is_held_again() -> None:
+    """At the bundlers it is where it was sent to."""
+    scene = with_node()
+    op = await scene.accept(1)
+    back = list[AcceptedOperation]()
+
+    def told(operation: AcceptedOperation) -> None:
+        assert scene.ledger.occupied(operation.reservation.slot)
+        back.append(operation)
+
+    scene.settlement.on_back = told
+    await scene.tell(10, mined(op, 10, nonce=1))
+    assert not scene.ledger.occupied(accepted(1, KEY).reservation.slot)
+    await scene.taker.undo(block(9))
+    assert [each.user_op_hash for each in back] == [op]
+
+
 async def test_however_many_operations_a_chain_takes_back_one_line_tells(caplog: pytest.LogCaptureFixture) -> None:
     scene = with_node()
     for number in range(1, 61):

@@ -139,8 +139,7 @@ def test_a_breaker_never_rests_for_good_and_has_one_trial_at_most(
 def test_what_follows_on_a_nonce_key_goes_where_the_first_is_in_flight() -> None:
     held = {slot(1)}
     placements = Placements(held.__contains__)
-    placements.sent(slot(1), 1, now=0)
-    placements.answered(slot(1))
+    placements.answered(slot(1), placements.sent(slot(1), 1, now=0))
     assert placements.bundler_of_key(slot(2), 0) == 1
     assert placements.bundler_of_key(slot(2, key=7), 0) is None
     assert placements.bundler_of_key(slot(2, sender=BOB), 0) is None
@@ -218,8 +217,8 @@ class Sending(RuleBasedStateMachine):
 
     @rule(where=places)
     def answer(self, where: NonceSlot) -> None:
-        self.placements.answered(where)
-        if where in self.at:
+        if sends := self.sends.get(where):
+            self.placements.answered(where, sends[-1])
             self.at[where] = (self.at[where][0], 0.0)
 
     @rule(where=places, chosen=st.integers(0, 5))
@@ -229,7 +228,9 @@ class Sending(RuleBasedStateMachine):
 
     @rule(where=places)
     def end(self, where: NonceSlot) -> None:
-        self.held.discard(where)
+        if where in self.held:
+            self.held.discard(where)
+            self.placements.free(where)
 
     @rule(seconds=st.sampled_from([1.0, 300.0, DOUBT_SECONDS]))
     def wait(self, seconds: float) -> None:
@@ -244,6 +245,11 @@ class Sending(RuleBasedStateMachine):
         for where, (bundler, _) in self.at.items():
             assert self.placements.has(bundler) or not self.is_there(where)
 
+    @invariant()
+    def what_ended_is_not_remembered(self) -> None:
+        there = {where for where in self.at if self.sends.get(where) and (where in self.held or self.at[where][1])}
+        assert {slot for lane in self.placements._lanes.values() for slot in lane} <= there
+
 
 TestSending = Sending.TestCase
 
@@ -253,10 +259,34 @@ def test_ten_thousand_nonce_keys_that_ended_are_not_kept() -> None:
     placements = Placements(held.__contains__)
     for key in range(10_000):
         held.add(slot(0, key))
-        placements.sent(slot(0, key), 0, now=float(key))
-        placements.answered(slot(0, key))
+        placements.answered(slot(0, key), placements.sent(slot(0, key), 0, now=float(key)))
         held.clear()
-    assert len(placements) < 10
+        placements.free(slot(0, key))
+    assert len(placements) == 0
+    assert not placements.has(0)
+
+
+def test_ten_thousand_that_nobody_holds_are_kept_no_longer_than_they_are_in_doubt() -> None:
+    placements = Placements(lambda _slot: False)
+    for key in range(10_000):
+        placements.sent(slot(0, key), 0, now=float(key))
+    assert len(placements) <= DOUBT_SECONDS + 1
+    for key in range(10_000, 10_100):
+        placements.answered(slot(0, key), placements.sent(slot(0, key), 1, now=10_000.0))
+    assert not placements.has(1)
+
+
+def test_what_is_in_doubt_is_there_whatever_else_was_held_in_its_slot_and_ended() -> None:
+    held = set[NonceSlot]()
+    placements = Placements(held.__contains__)
+    placements.sent(slot(1), 0, now=0)
+    placements.free(slot(1))
+    assert placements.bundler_of(slot(1), DOUBT_SECONDS - 1) == 0
+    held.add(slot(1))
+    placements.taken(slot(1), 0)
+    held.clear()
+    placements.free(slot(1))
+    assert placements.bundler_of(slot(1), 0) is None
 
 
 def test_a_crowded_nonce_key_costs_no_more_than_an_empty_one() -> None:
@@ -268,8 +298,7 @@ def test_a_crowded_nonce_key_costs_no_more_than_an_empty_one() -> None:
 
     placements = Placements(in_flight)
     for sequence in range(5_000):
-        placements.sent(slot(sequence), 0, now=0)
-        placements.answered(slot(sequence))
+        placements.answered(slot(sequence), placements.sent(slot(sequence), 0, now=0))
     asked.clear()
     placements.bundler_of_key(slot(5_000), 0)
     placements.bundler_of(slot(4_000), 0)
