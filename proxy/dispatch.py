@@ -24,6 +24,7 @@ from proxy.ledger.reservation import Reservation
 from proxy.ports import Follower, Forwarded, Recorder, RequestContext, Submission, Upstream
 from proxy.replies import BrokenAfterSendingError
 from proxy.userop.entry_point import EntryPoint
+from proxy.userop.execution import Call
 from proxy.userop.primitives import print_bytes
 from proxy.userop.proofs import without_proofs
 from proxy.userop.signature import SessionMode
@@ -124,13 +125,15 @@ class Dispatch:
         context: RequestContext,
     ) -> Decision:
         """The judgement as it goes on record."""
-        operation = judgement.operation
+        operation, finding = judgement.operation, judgement.finding
+        told_hash, permission_id, session_mode = None, None, None
+        calls: tuple[Call, ...] = ()
+        if operation is not None:
+            told_hash, calls = operation.told_hash, operation.calls
+            if operation.claim is not None:
+                envelope = operation.claim.envelope
+                permission_id, session_mode = envelope.permission_id, _MODE_NAMES[envelope.mode]
         whole = Whole(op, entry_point.address, judgement.grounds) if self._keep_whole else None
-        claim = None if operation is None else operation.claim
-        told_hash, calls = (None, ()) if operation is None else (operation.told_hash, operation.calls)
-        envelope, finding = None if claim is None else claim.envelope, judgement.finding
-        permission_id = None if envelope is None else envelope.permission_id
-        session_mode = None if envelope is None else _MODE_NAMES[envelope.mode]
         # in the order of the fields, made without asking for their names: there is one for every operation
         told = self._new_id(), self._clock(), self._mode, judgement.verdict
         of = context.chain, context.client, method, op.sender, told_hash, permission_id, session_mode, calls
@@ -215,36 +218,25 @@ class Dispatch:
             self.give_back(judgement, answer)
         else:
             await self.keep(judgement, answered=meaning is Meaning.ACCEPTED)
-        self._note(judgement, forwarded, decision, meaning, answer)
+        self._recorder.answered(decision.decision_id, answer)
+        if meaning is Meaning.UNKNOWN and judgement.operation is not None:
+            what = "answers" if forwarded.reply.is_error else "names"
+            _LOG.error("%s %s the operation of decision %s otherwise", forwarded.endpoint, what, decision.decision_id)
         result = forwarded.reply.result
         if judgement.operation is not None and isinstance(result, Mapping):
             await self.follower.observe(result)  # pimlico_sendUserOperationNow waits, and answers with the receipt
 
     def settle_now(self, judgement: Judgement, forwarded: Forwarded, decision: Decision) -> bool:
-        """The same where nothing of it takes waiting. Whether it was done; if not, nothing was."""
-        reply, reservation = forwarded.reply, judgement.reservation
-        if reservation is None or type(reply.result) is not str:
+        """The same of an answer that is the operation's hash, where nothing of it takes waiting. Whether it was done;
+        if not, nothing was."""
+        reply, reservation, operation = forwarded.reply, judgement.reservation, judgement.operation
+        if reservation is None or reply.is_error or operation is None or operation.told_hash is None:
             return False
-        meaning = _meaning_of(judgement, forwarded)
-        if meaning is Meaning.REFUSED:
+        named = print_bytes(operation.told_hash)
+        if reply.result != named or not self.follower.accepted_now(reservation):
             return False
-        if not self.follower.accepted_now(reservation, answered=meaning is Meaning.ACCEPTED):
-            return False
-        self._note(judgement, forwarded, decision, meaning, UpstreamAnswer(result=reply.result))
+        self._recorder.answered(decision.decision_id, UpstreamAnswer(result=named))
         return True
-
-    def _note(
-        self,
-        judgement: Judgement,
-        forwarded: Forwarded,
-        decision: Decision,
-        meaning: Meaning,
-        answer: UpstreamAnswer,
-    ) -> None:
-        self._recorder.answered(decision.decision_id, answer)
-        if meaning is Meaning.UNKNOWN and judgement.operation is not None:
-            what = "answers" if forwarded.reply.is_error else "names"
-            _LOG.error("%s %s the operation of decision %s otherwise", forwarded.endpoint, what, decision.decision_id)
 
     async def keep(self, judgement: Judgement, *, answered: bool) -> None:
         """It is followed to its end: the bundler took it, or may have if it has not `answered`."""

@@ -275,35 +275,36 @@ class _HandingIn(_Way):
 
     def _heard(self, ended: Ended) -> None:
         assert not isinstance(ended, AskingOn), "a send is asked of one bundler"  # noqa: S101 - our own promise
-        passage = self._passage
-        if not isinstance(ended, UpstreamUnavailable):
-            try:
-                passage.recorder.forwarded(ended.endpoint, passage.stopwatch() - self._sent_at)
-            except Exception as error:  # a promise of ours is broken, and the operation may be out
-                self._waiting.wait_for(self._whatever_comes(self._broken(error)))
-                return
-        try:
-            came = self._come_of(ended)
-        except Exception as error:  # likewise
-            came = self._told(self._after_sending(error))
-        if came is not None:
-            self._end(*came)
-
-    def _come_of(self, ended: Forwarded | UpstreamUnavailable) -> _Come | None:
-        """What comes of the bundler's answer; `None` where that takes waiting, and is waited for."""
-        dispatch, judgement, decision = self._passage.gate.dispatch, self._judgement, self._decision
         if isinstance(ended, UpstreamUnavailable):
-            ended.decision_id = decision.decision_id
-            if dispatch.unanswered_now(judgement, decision, ended):
-                return self._told(ended)
-            self._waiting.wait_for(self._whatever_comes(self._unanswered(ended)))
-            return None
-        if dispatch.settle_now(judgement, ended, decision):
-            if self._passage.gate.refused.known:
+            self._heard_nothing(ended)
+            return
+        passage, decision = self._passage, self._decision
+        try:
+            passage.recorder.forwarded(ended.endpoint, passage.stopwatch() - self._sent_at)
+        except Exception as error:  # a promise of ours is broken, and the operation may be out
+            self._waiting.wait_for(self._whatever_comes(self._broken(error)))
+            return
+        try:
+            if not passage.gate.dispatch.settle_now(self._judgement, ended, decision):
+                self._waiting.wait_for(self._whatever_comes(self._settled(ended)))
+                return
+            if passage.gate.refused.known:
                 self._note_sent(ended)
-            return passed_on(self._request, ended, decision.decision_id)
-        self._waiting.wait_for(self._whatever_comes(self._settled(ended)))
-        return None
+            answer, outcome = passed_on(self._request, ended, decision.decision_id)
+        except Exception as error:  # likewise
+            answer, outcome = self._told(self._after_sending(error))
+        self._end(answer, outcome)
+
+    def _heard_nothing(self, error: UpstreamUnavailable) -> None:
+        error.decision_id = self._decision.decision_id
+        try:
+            if not self._passage.gate.dispatch.unanswered_now(self._judgement, self._decision, error):
+                self._waiting.wait_for(self._whatever_comes(self._unanswered(error)))
+                return
+            came = self._told(error)
+        except Exception as broken:  # likewise
+            came = self._told(self._after_sending(broken))
+        self._end(*came)
 
     def _after_sending(self, error: Exception) -> BrokenAfterSendingError:
         """After sending the caller must hear that it may be out."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
@@ -55,7 +55,8 @@ class OnceSent:
     def __init__(self, upstream: OnceUpstream, stopwatch: Callable[[], float]) -> None:
         self._upstream = upstream
         self._stopwatch = stopwatch
-        self._under_way: dict[_Asked, list[asyncio.Future[Ended]]] = {}  # who else waits for what is being asked
+        # what is being asked, and who else waits for it: nearly always nobody
+        self._under_way: dict[_Asked, list[asyncio.Future[Ended]] | None] = {}
         self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()  # the oldest first
         self._bytes = 0
 
@@ -72,35 +73,32 @@ class OnceSent:
         asked = method, params
         if asked in self._under_way or (self._remembered and _digest_of(asked) in self._remembered):
             return False
-        waiting = self._under_way[asked] = []
+        self._under_way[asked] = None
         is_begun = False
         try:
-            heard = partial(self._heard, asked, waiting, hearing)
-            is_begun = self._upstream.begin(method, params, heard, submission)
+            is_begun = self._upstream.begin(method, params, partial(self._heard, asked, hearing), submission)
         finally:
             if not is_begun:
                 del self._under_way[asked]
         return is_begun
 
-    def _heard(
-        self, asked: _Asked, waiting: Sequence[asyncio.Future[Ended]], hearing: Hearing, ended: Ended | AskingOn
-    ) -> None:
+    def _heard(self, asked: _Asked, hearing: Hearing, ended: Ended | AskingOn) -> None:
         assert not isinstance(ended, AskingOn), "a send is asked of one bundler"  # noqa: S101 - our own promise
         try:
-            self._ended(asked, waiting, ended)
+            self._ended(asked, ended)
         finally:
             hearing(ended)
 
     async def _send(self, asked: _Asked, submission: Submission) -> UpstreamReply:
-        if (others := self._under_way.get(asked)) is not None:
+        if asked in self._under_way:
             other: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
-            others.append(other)
+            self._under_way[asked] = [*(self._under_way[asked] or ()), other]
             return _given(await other)
         if self._remembered and (remembered := self._remembered.get(key := _digest_of(asked))) is not None:
             if self._stopwatch() < remembered.until:
                 return _given(remembered.ended)
             self._forget(key)
-        waiting = self._under_way[asked] = []
+        self._under_way[asked] = None
         ended: Ended | None = None
         try:
             waiter: asyncio.Future[Ended | AskingOn] = asyncio.get_running_loop().create_future()
@@ -120,17 +118,18 @@ class OnceSent:
         finally:
             if ended is None:  # what those who wait are told when this one is broken off
                 ended = UpstreamUnavailable("the send was broken off here", may_have_been_sent=True)
-            self._ended(asked, waiting, ended)
+            self._ended(asked, ended)
 
-    def _ended(self, asked: _Asked, waiting: Sequence[asyncio.Future[Ended]], ended: Ended) -> None:
-        del self._under_way[asked]
+    def _ended(self, asked: _Asked, ended: Ended) -> None:
+        waiting = self._under_way.pop(asked)
+        if waiting is None and isinstance(ended, UpstreamReply) and not ended.reply.is_error:
+            return  # nearly always
         if isinstance(ended, UpstreamUnavailable):
             ended = _words_of(ended)
-        for each in waiting:
+        for each in waiting or ():
             if not each.done():
                 each.set_result(ended)
-        is_plain = isinstance(ended, UpstreamReply) and not ended.reply.is_error  # nearly always
-        if not is_plain and _leaves_open(ended):
+        if _leaves_open(ended):
             self._remember(_digest_of(asked), ended)
 
     def _remember(self, key: bytes, ended: Ended) -> None:
