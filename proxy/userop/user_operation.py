@@ -45,12 +45,13 @@ class Authorization:
     s: Hash32
 
 
-@record(kw_only=True)
+@record()
 class UserOperation:
     """One operation; `None` means that the field was absent, which only optional fields may be.
 
     Gas fields may be absent in an estimate; amounts are in wei, gas in units of gas. `init_code` and
-    `paymaster_and_data` exist in the v0.6 shape only, `factory` … `eip7702_auth` in the later ones.
+    `paymaster_and_data` exist in the v0.6 shape only, `factory` … `eip7702_auth` in the later ones. By the order of its
+    fields alone `proxy.userop.at_once` makes it.
     """
 
     sender: Address
@@ -164,14 +165,14 @@ def parse_printed_operation(value: object, version: EntryPointVersion) -> UserOp
     for anything else, which may be one all the same."""
     if type(value) is not dict or version is _V06 or (fields := read_as_printed(value)) is None:
         return None
-    return UserOperation(**fields)
+    return UserOperation(*fields)
 
 
 def parse_printed_place(value: object, version: EntryPointVersion) -> tuple[Address, int] | None:
     """Sender and nonce of what `parse_printed_operation` reads; `None` of anything else."""
     if type(value) is not dict or version is _V06 or (fields := read_as_printed(value)) is None:
         return None
-    return fields["sender"], fields["nonce"]
+    return fields[0], fields[1]
 
 
 def _read_one_by_one(
