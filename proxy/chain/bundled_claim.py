@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from proxy.chain.blocks.events import read_claims
 from proxy.chain.node import Node
@@ -33,6 +32,6 @@ def bundles_of(node: Node, entry_points: Mapping[Address, EntryPoint], modules: 
         place = (slot.sender, slot.nonce)
         claims = read_claims(transaction.call_data, entry_point, modules, {place: mined.user_op_hash})
         claim = None if claims is None else claims.get(place)
-        return mined if claim is None else replace(mined, permission_ids=claim.permission_ids, enables=claim.enables)
+        return mined if claim is None else mined._replace(permission_ids=claim.permission_ids, enables=claim.enables)
 
     return with_claim

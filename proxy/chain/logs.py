@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from binascii import unhexlify
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from proxy.errors import InvalidParams
-from proxy.record import record
 from proxy.userop.primitives import Address, Hash32, json_type, parse_address, parse_bytes, parse_hash, parse_uint
 
 _MOST_TOPICS: Final = 4  # LOG4
 _PARTS: Final = ("address", "blockNumber", "blockHash", "transactionHash", "topics", "data", "logIndex", "removed")
 
 
-@record(kw_only=True)
-class Log:
+class Log(NamedTuple):
     """One log of a mined block.
 
     `block_hash` and `log_index` together name it, whatever happens to the chain. `removed`: a reorganisation took it
@@ -31,6 +30,9 @@ class Log:
     removed: bool = False
 
 
+_made: Final = tuple.__new__
+_LENGTHS: Final = {66}
+"""Of a topic's text."""
 _Place = tuple[Address, int, Hash32, Hash32]
 
 
@@ -42,7 +44,6 @@ class LogReader:
         self._field = field
         of_place = [f"{field}.{name}" for name in _PARTS]
         *self._of_place, self._topics, self._data, self._log_index, self._removed = of_place
-        self._hashes: dict[object, Hash32] = {}
         self._places: dict[object, _Place] = {}  # by the texts that name one
 
     def read(self, value: object) -> Log:
@@ -60,34 +61,32 @@ class LogReader:
             raise InvalidParams(self._topics, f"wanted an array of at most {_MOST_TOPICS}")
         if removed is not False and removed is not True:
             raise InvalidParams(self._removed, f"wanted a boolean, got {json_type(removed)}")
-        known, field, read = self._hashes.get, self._topics, self._hash
-        try:
-            found = [known(topic) or read(topic, field) for topic in topics]
-        except TypeError:  # some are no text
-            found = [read(topic, field) for topic in topics]
-        return Log(
-            address=address,
-            topics=tuple(found),
-            data=parse_bytes(get("data"), self._data),
-            block=block,
-            block_hash=block_hash,
-            transaction_hash=transaction_hash,
-            log_index=parse_uint(get("logIndex"), self._log_index, 64),
-            removed=removed,
-        )
+        data, index = parse_bytes(get("data"), self._data), parse_uint(get("logIndex"), self._log_index, 64)
+        found = _read_together(topics) or tuple([parse_hash(topic, self._topics) for topic in topics])
+        return _made(Log, (address, found, data, block, block_hash, transaction_hash, index, removed))
 
     def _place(self, address: object, block: object, block_hash: object, transaction_hash: object) -> _Place:
         of_address, of_block, of_block_hash, of_transaction = self._of_place
         place = self._places[address, block, block_hash, transaction_hash] = (
             parse_address(address, of_address),
             parse_uint(block, of_block, 64),
-            self._hash(block_hash, of_block_hash),
-            self._hash(transaction_hash, of_transaction),
+            parse_hash(block_hash, of_block_hash),
+            parse_hash(transaction_hash, of_transaction),
         )
         return place
 
-    def _hash(self, text: object, field: str) -> Hash32:
-        found = self._hashes.get(text) if type(text) is str else None
-        if found is None:
-            found = self._hashes[text] = parse_hash(text, field)
-        return found
+
+def _read_together(topics: list[object]) -> tuple[Hash32, ...] | None:
+    """All topics, at once; `None` where there are none, or where one may not be 32 bytes in hex: what is wrong with it
+    is told by who reads it alone."""
+    number = len(topics)
+    try:
+        text = "".join(topics)  # type: ignore[arg-type]  # or it raises
+        if set(map(len, topics)) != _LENGTHS or text[::66] != "0" * number or text[1::66] != "x" * number:  # type: ignore[arg-type]  # likewise
+            return None
+        whole = unhexlify(text.replace("0x", ""))
+    except (TypeError, ValueError):
+        return None
+    if len(whole) != 32 * number:
+        return None
+    return tuple([whole[at : at + 32] for at in range(0, 32 * number, 32)])  # type: ignore[misc]  # 32 bytes each

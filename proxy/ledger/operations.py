@@ -38,8 +38,7 @@ class Cause(StrEnum):
     UNMINED = "unmined"  # those who can know have answered for `unmined_after` that it is not there
 
 
-@record(kw_only=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What shows an end. Which of it is there depends on the cause; an end without any does not come about.
 
     `block` and `block_hash` are where the chain showed it, `timestamp` that block's (unix seconds); `transaction`
@@ -101,8 +100,7 @@ class InFlight:
     silent_seconds: float = 0.0
 
 
-@record(kw_only=True)
-class Mined:
+class Mined(NamedTuple):
     """What the chain, or a bundler's receipt, says. `success` is that of the execution; validation has always
     succeeded.
 
@@ -124,8 +122,7 @@ class Mined:
     enables: bool | None = None
 
 
-@record(kw_only=True)
-class Ended:
+class Ended(NamedTuple):
     """An operation that is not in flight any more, as long as a reorganisation of the chain could bring it back.
 
     `mined` is there for the one that was. `added` says whether its charges were added to what was known of its

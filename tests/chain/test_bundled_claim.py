@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -69,4 +68,4 @@ async def test_a_node_that_has_not_got_it_yet_has_said_nothing(chain: FakeNode, 
 async def test_who_names_no_transaction_has_not_said_under_which_claim(node: Node) -> None:
     mined, _ = a_use()
     with pytest.raises(StateUnavailable, match="is not named"):
-        await bundles_of(node, {V07.address: V07}, MODULES)(replace(mined, transaction=None), SLOT)
+        await bundles_of(node, {V07.address: V07}, MODULES)(mined._replace(transaction=None), SLOT)

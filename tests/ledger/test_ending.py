@@ -106,7 +106,7 @@ def test_as_a_grant_and_as_a_use_of_a_session_it_counts_once(tables: Tables) -> 
 def test_one_that_is_sent_again_and_ends_otherwise_stays_counted(tables: Tables) -> None:
     tables.write([sqlite.begin(operation())], end(mined()))
     tables.write([sqlite.begin(operation())])
-    tables.write(end(replace(mined(), mined=None, cause=Cause.NONCE_USED)))
+    tables.write(end(mined()._replace(mined=None, cause=Cause.NONCE_USED)))
     assert tables.use == ONCE
     tables.write([sqlite.begin(operation())], end(mined()))
     assert tables.use == ONCE

@@ -60,7 +60,7 @@ def _ended(ended: Ended) -> list[Statement]:
 
 
 def not_mined(number: int, grant: int | None) -> Ended:
-    return replace(mined(number, 3, Stage.ACCEPTED, grant), mined=None, cause=Cause.NONCE_USED)
+    return mined(number, 3, Stage.ACCEPTED, grant)._replace(mined=None, cause=Cause.NONCE_USED)
 
 
 def _revived(number: int, stage: Stage, grant: int | None) -> list[Statement]:

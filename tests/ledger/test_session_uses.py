@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,5 +77,5 @@ def test_the_last_use_is_the_newest_ones() -> None:
 
 def test_what_was_not_mined_or_is_no_sessions_counts_for_nobody() -> None:
     book = Book()
-    book.count(replace(ended(1), mined=None))
+    book.count(ended(1)._replace(mined=None))
     assert book.use == SessionUse()

@@ -77,7 +77,7 @@ def test_grants_of_a_release_that_held_them_as_uses_are_held_as_grants(tmp_path:
     path, before = tmp_path / "older.db", MIGRATIONS.index(table.GRANTS_TOLD[0])
     with closing(open_database(path)) as older:
         run(older, [table.begin(granting(1, 4)), table.begin(operation(2)), table.begin(granting(3, UNKNOWN_NONCE))])
-        run(older, ending.end([granting(3, UNKNOWN_NONCE).name], [replace(ended(3, 5.0), operation=granting(3, -1))]))
+        run(older, ending.end([granting(3, UNKNOWN_NONCE).name], [ended(3, 5.0)._replace(operation=granting(3, -1))]))
         for each in ("operations_in_flight", "operations_ended"):
             older.execute(f"UPDATE {each} SET claim = ?", (table.print_claim(SESSION),))  # ours
         for each in ("reverted", "gas", "gwei", "wei"):

@@ -366,7 +366,7 @@ class Disk:
             if ended.name in self.in_flight:
                 # the record is as it was when it was begun, as in the table
                 operation = ended.operation if ended.restated else self.in_flight[ended.name].operation
-                self.ended[ended.name] = replace(ended, operation=operation)
+                self.ended[ended.name] = ended._replace(operation=operation)
         for name in outcome.ended:
             self.in_flight.pop(name, None)
         for flight in outcome.revived:

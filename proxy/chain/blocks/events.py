@@ -12,7 +12,6 @@ from typing import Final, NamedTuple
 from proxy.chain import contract_abi
 from proxy.chain.logs import Log
 from proxy.errors import Undecodable
-from proxy.record import record
 from proxy.userop.decode import decode_claim, plainly_claimed
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.primitives import Address, Hash32, keccak256
@@ -47,8 +46,7 @@ _MOST_BUNDLE_BYTES: Final = 1 << 18
 """Of call data that is read: a stranger may have written it."""
 
 
-@record(kw_only=True)
-class Executed:
+class Executed(NamedTuple):
     """A UserOperationEvent. Amounts in wei and gas."""
 
     user_op_hash: Hash32
@@ -69,14 +67,8 @@ def read_executed(log: Log) -> Executed | None:
     number, success = int.from_bytes, data[32:64]
     if not sender.startswith(_HIGH_BYTES) or success not in _FLAGS:
         return None
-    return Executed(
-        user_op_hash=name,
-        sender=Address(sender[12:]),
-        nonce=number(data[:32], "big"),
-        success=success == _FLAGS[True],
-        gas_cost=number(data[64:96], "big"),
-        gas_used=number(data[96:128], "big"),
-    )
+    gas_cost, gas_used = number(data[64:96], "big"), number(data[96:128], "big")
+    return _made(Executed, (name, sender[12:], number(data[:32], "big"), success == _FLAGS[True], gas_cost, gas_used))
 
 
 def read_reason(log: Log) -> tuple[Hash32, bytes] | None:

@@ -28,29 +28,16 @@ def mined_of(
     """What an entry point's log says of an operation, with why its calls failed and what its bundle claims. Its
     block comes with its name, which all that stands in it share."""
     header, block = of_block
+    user_op_hash, sender, nonce, success, gas_cost, gas_used = event
     timestamp, transaction = header.timestamp, log.transaction_hash
+    reason = None if success else reasons.get(user_op_hash)
     permission_ids, enables = (None, None) if claim is None else (claim.permission_ids, claim.enables)
-    return OperationMined(
-        place=_made(ChainPlace, (log.block, log.log_index)),
-        block=block,
-        timestamp=timestamp,
-        transaction=transaction,
-        slot=_made(NonceSlot, (chain_id, log.address, event.sender, event.nonce)),
-        mined=Mined(
-            user_op_hash=event.user_op_hash,
-            success=event.success,
-            block=block.number,
-            block_hash=block.hash,
-            timestamp=timestamp,
-            transaction=transaction,
-            gas_used=event.gas_used,
-            gas_cost=event.gas_cost,
-            base_fee=header.base_fee,
-            revert_reason=None if event.success else reasons.get(event.user_op_hash),
-            permission_ids=permission_ids,
-            enables=enables,
-        ),
-    )
+    # in the order of the fields, made without asking for their names: there is one for every operation
+    shown_by = block.number, block.hash, timestamp, transaction
+    of_gas = gas_used, gas_cost, header.base_fee
+    mined = _made(Mined, (user_op_hash, success, *shown_by, *of_gas, reason, permission_ids, enables))
+    place, slot = _made(ChainPlace, (log.block, log.log_index)), (chain_id, log.address, sender, nonce)
+    return _made(OperationMined, (place, block, timestamp, transaction, _made(NonceSlot, slot), mined))
 
 
 def name_of(header: Header) -> BlockName:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from proxy.chain.settlement.flights import Flights
@@ -70,4 +69,4 @@ async def with_claim(mined: Mined, flights: Flights, ask: AskClaim | None, *, se
     except (TimeoutError, SessiongateError, OSError) as error:
         _LOG.info("under which claim %s was mined is not told: %s", print_bytes(mined.user_op_hash), error)
         return mined
-    return mined if told is None else replace(mined, permission_ids=told.permission_ids, enables=told.enables)
+    return mined if told is None else mined._replace(permission_ids=told.permission_ids, enables=told.enables)

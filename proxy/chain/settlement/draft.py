@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.slices import BlockName
 from proxy.ledger.doubts import Doubt
 from proxy.ledger.operations import Ended, Evidence, InFlight, Stage
 from proxy.ledger.reservation import NO_ROWS, RuleRows
-from proxy.record import record
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.session.known import KnownSession
 from proxy.userop.primitives import Hash32
 
 
-@record(kw_only=True)
-class End:
+class End(NamedTuple):
     """An end to be told of. `late` says that something of it had been let go before."""
 
     ended: Ended

@@ -130,7 +130,7 @@ class Ends:
         evidence: Evidence,
     ) -> None:
         """What competed for the nonce, and the names of what did for the enable nonce: none of it can be mined."""
-        names, shown = {each.name for each in counted}, replace(evidence, by=mined.user_op_hash)
+        names, shown = {each.name for each in counted}, evidence._replace(by=mined.user_op_hash)
         for each in beside:
             if isinstance(each, HoldName):
                 self.end(draft, each, Cause.GRANT_USED, shown)
@@ -258,18 +258,9 @@ class Ends:
         if told is not held:
             operation = replace(operation, reservation=told)
             restated = (told.charges, told.rule_charges) != (held.charges, held.rule_charges)
-        ended = Ended(
-            operation=operation,
-            ended_at=now,
-            mined=mined,
-            cause=Cause.MINED,
-            evidence=evidence,
-            added=added,
-            counted_at=counted_at,
-            stage=stage,
-            restated=restated,
-        )
-        self._close(draft, ended, stage)
+        # in the order of the fields, made without asking for their names: there is one for every operation
+        how = Cause.MINED, evidence, added, counted_at, stage, restated
+        self._close(draft, _made(Ended, (operation, now, mined, *how)), stage)
 
     def _charge(
         self,
@@ -314,7 +305,7 @@ class Ends:
         draft.remembered.append(ended)
         draft.weight += weight_of(ended)
         self._remembered.remember(name_of(ended))
-        draft.told.append(End(ended=ended, late=stage in LET_GO))
+        draft.told.append(_made(End, (ended, stage in LET_GO)))
 
     def _take(self, name: HoldName) -> tuple[AcceptedOperation | None, Stage]:
         """The claim leaves the flights, and with the last one its operation."""
@@ -350,13 +341,8 @@ def grip_of(stage: Stage, unmined: Grip) -> Grip:
 
 
 def _shown_by(mined: Mined, by: Hash32 | None) -> Evidence:
-    return Evidence(
-        block=mined.block,
-        block_hash=mined.block_hash,
-        timestamp=mined.timestamp,
-        transaction=mined.transaction,
-        by=by,
-    )
+    shown = mined.block, mined.block_hash, mined.timestamp, mined.transaction
+    return _made(Evidence, (*shown, by, None, None))
 
 
 def _as_counted(reservation: Reservation, mined: Mined) -> Reservation:

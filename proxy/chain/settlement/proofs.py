@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
-from dataclasses import replace
 from itertools import islice
 from typing import Final, Protocol
 
@@ -112,7 +111,7 @@ class Proofs:
             await self._settlement.nonce_used(user_op_hash, shown)
         elif is_long:
             silent = max(flight.silent_seconds, self._patience.unmined_after)
-            await self._settlement.letting_go.unmined(user_op_hash, replace(shown, silent_seconds=silent))
+            await self._settlement.letting_go.unmined(user_op_hash, shown._replace(silent_seconds=silent))
         return True
 
     def _is_taken_back(self, mined: Mined) -> bool:

@@ -255,7 +255,7 @@ class Settlement:
             if mined is not None:
                 # under another claim; this one comes back with the block that showed that
                 draft, shown = OutcomeDraft(), Evidence(block=mined.block, block_hash=mined.block_hash)
-                self.ends.end(draft, name, Cause.NONCE_USED, replace(shown, by=operation.user_op_hash))
+                self.ends.end(draft, name, Cause.NONCE_USED, shown._replace(by=operation.user_op_hash))
                 self.books.note(draft.outcome())
                 continue
             self._prove_if_in_doubt(operation.user_op_hash, flight.stage)
@@ -316,7 +316,7 @@ class Settlement:
                 self.books.note(Outcome(ended=(name,)))
             else:
                 evidence = next(iter(shown.values()))
-                self.ends.end(draft, name, Cause.NONCE_USED, replace(evidence, by=name.user_op_hash))
+                self.ends.end(draft, name, Cause.NONCE_USED, evidence._replace(by=name.user_op_hash))
         await self.close(draft)
 
     async def nonce_used(self, user_op_hash: Hash32, evidence: Evidence) -> None:

@@ -36,8 +36,7 @@ class ChainPlace(NamedTuple):
     log_index: int
 
 
-@record(kw_only=True)
-class OperationMined:
+class OperationMined(NamedTuple):
     """The entry point's UserOperationEvent.
 
     Every sender's operation in a slice is one of these, ours or not: an operation of another hash in a nonce `slot` of

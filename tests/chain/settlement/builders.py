@@ -79,7 +79,7 @@ class Chain:
         self.bundles_asked += 1
         if self.claimed is None:
             raise StateUnavailable("no answer")
-        return replace(mined, permission_ids=(KEY.permission_id,), enables=self.claimed)
+        return mined._replace(permission_ids=(KEY.permission_id,), enables=self.claimed)
 
     async def fate(self, slot: NonceSlot, user_op_hash: Hash32, *, since: int, near: int | None = None) -> Mined | Fate:
         self.asked.append(user_op_hash)

@@ -888,7 +888,7 @@ async def test_a_receipt_that_names_no_hash_holds_no_longer_than_until_the_block
     await scene.settlement.hold(op)
     await scene.settlement.follow(op, Stage.UNKNOWN)
     await scene.tell(10)
-    await scene.settlement.found(replace(mined_in(op, 13), block_hash=None))
+    await scene.settlement.found(mined_in(op, 13)._replace(block_hash=None))
     assert (scene.ledger.in_flight(USES), by_rule(scene), len(scene.settlement)) == (0, 1, 0)
     for number in (11, 12, 13):
         await scene.tell(number, *([mined(op.user_op_hash, number, nonce=1)] if number == mined_at else []))
@@ -936,7 +936,7 @@ async def test_a_claim_that_comes_back_beside_one_that_is_counted_by_now_is_over
     await scene.settlement.hold(scene.reserved(one))
     await scene.settlement.follow(one)
     await scene.tell(10)
-    await scene.settlement.found(replace(mined_in(one, 13, branch=1), user_op_hash=rival))
+    await scene.settlement.found(mined_in(one, 13, branch=1)._replace(user_op_hash=rival))
     other = accepted(1, OTHER, ONE_USE, nonce=1)
     await scene.settlement.hold(scene.reserved(other))
     await scene.settlement.follow(other)

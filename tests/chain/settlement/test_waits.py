@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 from proxy.chain.settlement.draft import OutcomeDraft
 from proxy.ledger.operations import InFlight, Stage
@@ -92,7 +91,7 @@ async def test_what_was_mined_before_it_was_noted_down_how_far_it_had_come_is_in
     await scene.tell(10, mined(op, 10, nonce=1))
     (ended,) = [each for outcome in scene.shelf.kept for each in outcome.remembered]
     draft = OutcomeDraft()
-    scene.settlement.ends.undo(draft, [replace(ended, stage=Stage.FORWARDED)])  # as the disk has it
+    scene.settlement.ends.undo(draft, [ended._replace(stage=Stage.FORWARDED)])  # as the disk has it
     assert [flight.stage for flight in draft.revived] == [Stage.ACCEPTED]
 
 

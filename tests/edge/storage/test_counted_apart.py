@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,7 +54,7 @@ def test_what_was_counted_and_what_its_daybook_counts_is_in_the_sums(store: Stor
 
 async def test_none_of_it_counts_again_when_its_end_is_told_again(store: Store) -> None:
     ended = store.operations_ended()
-    again = tuple(replace(each, mined=replace(each.mined, gas_used=9)) for each in ended if each.mined is not None)
+    again = tuple(each._replace(mined=each.mined._replace(gas_used=9)) for each in ended if each.mined is not None)
     await store.keep(Outcome(ended=tuple(each.name for each in again), remembered=again, again=True))
     assert (await store.records_of([SESSION]))[SESSION].use == AS_RECORDED
 
@@ -64,7 +63,7 @@ async def test_what_the_chain_takes_back_is_taken_off_and_what_is_mined_then_is_
     (first,) = await store.recall([hold_name(1)])
     await store.keep(Outcome(revived=(InFlight(operation=first.operation, stage=Stage.ACCEPTED),)))
     assert first.mined is not None
-    at = replace(first, mined=replace(first.mined, gas_used=1_001, gas_cost=0))
+    at = first._replace(mined=first.mined._replace(gas_used=1_001, gas_cost=0))
     await store.keep(Outcome(ended=(first.name,), remembered=(at,)))
     then = (await store.records_of([SESSION]))[SESSION].use
     assert (then.mined, then.gas) == (AS_RECORDED.mined, AS_RECORDED.gas + 900)
