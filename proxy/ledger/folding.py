@@ -16,10 +16,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, final
 
+from proxy.ledger import rule_tables
 from proxy.ledger.ending import COUNT_UNLESS_REMEMBERED, END, REMEMBER_HELD, REMEMBER_NEW, spelled_out
-from proxy.ledger.rule_tables import DROP_BY_KEY, SAVE_BY_KEY
 from proxy.ledger.session_uses import ADD_MANY
 from proxy.ledger.sqlite import (
     BEGIN,
@@ -48,12 +50,10 @@ _LOOKS: Final = tuple(
 
 ALIKE_AT_ONCE: Final = 32
 """Of what is executed again and again with other values."""
-_MANY: Final = frozenset({REMEMBER_NEW, BEGIN_NEW, ADD_MANY, *SAVE_BY_KEY})
+_MANY: Final = frozenset({REMEMBER_NEW, BEGIN_NEW, ADD_MANY})
 """What nearly every operation leaves."""
 
 _Values = Sequence[Any]
-_Rows = dict[str, tuple[int, int, dict[_Values, _Values]]]
-"""By what makes them: how many values name one, how many stay as they were, and the rows by their name."""
 Group = tuple[str, list[_Values]]
 """What is executed with each of these values, one after the other."""
 _Name = tuple[bytes, str]
@@ -160,22 +160,13 @@ class Fold:
         self._lives: dict[_Name, _Life] = {}  # in flight, and everything so far is known of them
         self._told: set[bytes] = set()  # operations that have left the flights, or of which more was said
         self._is_over = False  # what comes now is left as it is
-        # of rules, by what makes them and what names them, as they are left: nothing else hangs on them
-        self._rows: _Rows = {sql: (width, held, {}) for sql, (width, held) in SAVE_BY_KEY.items()}
+        self._rules = rule_tables.FoldedRows()  # nothing else hangs on them
 
     def take(self, statements: Iterable[Statement]) -> None:
         """These come next."""
-        found, row_of, step_of = self._found, self._rows.get, _STEPS.get
+        found, step_of = self._found, _STEPS.get
         for statement in statements:
             sql, values = statement
-            if (row := row_of(sql)) is not None:  # most
-                width, held, of_sql = row
-                name = values[:width]
-                if held and (before := of_sql.get(name)) is not None:
-                    of_sql[name] = (*values[:-held], *before[-held:])
-                else:
-                    of_sql[name] = values
-                continue
             step = step_of(sql)
             if step is None:
                 self._look_at(sql)
@@ -202,8 +193,8 @@ class Fold:
         if rows:
             yield last, rows
         yield from _alike(ADD_MANY, sums.take())
-        for sql, (_, _, of_sql) in self._rows.items():
-            yield from _alike(sql, list(of_sql.values()))
+        for sql, alike in groupby(self._rules.take(), itemgetter(0)):
+            yield from _alike(sql, [values for _, values in alike])
 
     # each: whether the statement is in what was found already, or will be
 
@@ -255,10 +246,9 @@ class Fold:
         self._found += self._lives.values()
         self._lives.clear()
 
-    def _drop_row(self, sql: str, values: _Values) -> bool:
-        _, _, of_sql = self._rows[DROP_BY_KEY[sql]]
-        of_sql.pop(tuple(values), None)
-        return False
+    def _rows_of_rules(self, _sql: str, values: _Values) -> bool:
+        self._rules.add(values)
+        return True
 
     def _look_at(self, sql: str) -> None:
         """Something else: nobody knows whom it concerns."""
@@ -266,9 +256,7 @@ class Fold:
             self._is_over = True
             self._put_down()
         if _touches(sql, _RULE_TABLES):
-            for saves, (_, _, of_sql) in self._rows.items():
-                self._found.extend([(saves, values) for values in of_sql.values()])
-                of_sql.clear()
+            self._found += self._rules.take()
 
 
 def _left_of(each: Statement | _Life, known: Known, sums: _Sums) -> Sequence[Statement]:
@@ -307,7 +295,7 @@ _STEPS: Final[Mapping[str, Callable[[Fold, str, _Values], bool]]] = {
     MOVE: Fold._other,
     SILENT: Fold._other,
     PRUNE_SOME: _as_it_is,
-    **dict.fromkeys(DROP_BY_KEY, Fold._drop_row),
+    rule_tables.ROWS: Fold._rows_of_rules,
 }
 
 

@@ -7,8 +7,9 @@ requests and rows of rejections, is written every few seconds and may be lost fo
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
+from typing import Any, Final
 
 from proxy.errors import StateUnavailable
 from proxy.judge.counts import CountKey
@@ -73,7 +74,8 @@ _LOOKED_AT_AT_ONCE: Final = 2_000
 _GRACE_SECONDS: Final = 3_600.0
 """What has expired is kept a little longer, in case the clock is set back."""
 
-# what is changed only: an index over a column that is set is written, too
+_UNKNOWN: Final = (None, None, None)
+# what is changed only, and when a bucket expires never is: an index over a column that is set is written, too
 _SAVE_BUCKET: Final = """INSERT INTO rule_windows VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (grp, rule, bucket) DO UPDATE SET amount = excluded.amount"""
 _DROP_BUCKET: Final = "DELETE FROM rule_windows WHERE rule = ? AND grp = ? AND bucket = ?"
@@ -85,28 +87,65 @@ _SAVE_HISTORY: Final = """INSERT INTO rule_histories VALUES (?, ?, ?, ?)
     ON CONFLICT (grp, rule) DO UPDATE SET state = excluded.state, updated = excluded.updated"""
 _DROP_HISTORY: Final = "DELETE FROM rule_histories WHERE rule = ? AND grp = ?"
 
-SAVE_BY_KEY: Final = {_SAVE_BUCKET: (3, 1), _SAVE_MARK: (3, 0), _SAVE_HISTORY: (2, 0)}
-"""How many of the first values name the row, and how many of the last stay as they were when it was made."""
-DROP_BY_KEY: Final = {_DROP_BUCKET: _SAVE_BUCKET, _DROP_MARK: _SAVE_MARK, _DROP_HISTORY: _SAVE_HISTORY}
-"""What makes the row that each deletes, named by the same values."""
+ROWS: Final = "rows of rules"
+"""Stands for the statements that keep buckets, marks and histories as they stand: its three values, each a sequence of
+plain rows that begin with what names them. A bucket that holds nothing, and a mark or history of which nothing is
+known, is forgotten."""
+
+_Row = tuple[Any, ...]
 
 
 def save(rows: RuleRows) -> list[Statement]:
-    """Keep these rows as they stand. Of several of one name, such as a block brings, the last alone is written."""
+    """Keep these rows as they stand. What one history has learnt of several operations, such as a block brings, is
+    printed once."""
+    if not any(rows):
+        return []
+    buckets = [(*key, start, expires, amount) for key, start, expires, amount in rows.buckets]
+    marks = [(*key, mark, *(known or _UNKNOWN)) for key, mark, known in rows.marks]
+    histories = [
+        (*key, None if history is None else history_to_text(history), updated)
+        for key, history, updated in {row[0]: row for row in rows.histories}.values()
+    ]
+    return [(ROWS, (buckets, marks, histories))]
+
+
+def spelled_out(values: Sequence[Any]) -> list[Statement]:
+    """The statements that `ROWS` stands for."""
+    buckets, marks, histories = values
     return [
         *[
-            (_SAVE_BUCKET, (*key, start, str(amount), expires)) if amount else (_DROP_BUCKET, (*key, start))
-            for key, start, expires, amount in {row[:2]: row for row in rows.buckets}.values()
+            (_SAVE_BUCKET, (rule, group, start, str(amount), expires))
+            if amount
+            else (_DROP_BUCKET, (rule, group, start))
+            for rule, group, start, expires, amount in buckets
         ],
-        *[
-            (_DROP_MARK, (*key, mark)) if known is None else (_SAVE_MARK, (*key, mark, *known))
-            for key, mark, known in {row[:2]: row for row in rows.marks}.values()
-        ],
-        *[
-            (_DROP_HISTORY, key) if history is None else (_SAVE_HISTORY, (*key, history_to_text(history), updated))
-            for key, history, updated in {row[0]: row for row in rows.histories}.values()
-        ],
+        *[(_DROP_MARK, row[:3]) if row[3] is None else (_SAVE_MARK, row) for row in marks],
+        *[(_DROP_HISTORY, row[:2]) if row[2] is None else (_SAVE_HISTORY, row) for row in histories],
     ]
+
+
+class FoldedRows:
+    """Such rows as they are left in the end."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[_Row, _Row] = {}
+        self._marks: dict[_Row, _Row] = {}
+        self._histories: dict[_Row, _Row] = {}
+
+    def add(self, values: Sequence[Any]) -> None:
+        """These come next: the values of `ROWS`."""
+        buckets, marks, histories = values
+        self._buckets.update([(row[:3], row) for row in buckets])
+        self._marks.update([(row[:3], row) for row in marks])
+        self._histories.update([(row[:2], row) for row in histories])
+
+    def take(self) -> list[Statement]:
+        """What is to be executed for all of them, once; statements of one text come together."""
+        kept = self._buckets, self._marks, self._histories
+        statements = spelled_out([rows.values() for rows in kept])
+        for rows in kept:
+            rows.clear()
+        return sorted(statements, key=itemgetter(0))
 
 
 def prune(now: float) -> list[Statement]:

@@ -9,13 +9,19 @@ from __future__ import annotations
 import resource
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
-from proxy.ledger.ending import END, spelled_out
+from proxy.ledger import ending, rule_tables
 from proxy.ledger.statement import Statement
 
 Count = Callable[[sqlite3.Connection], Callable[[], None]]
+
+STAND_FOR: Final[Mapping[str, Callable[[Sequence[Any]], Sequence[Statement]]]] = {
+    ending.END: ending.spelled_out,
+    rule_tables.ROWS: rule_tables.spelled_out,
+}
+"""Texts that stand for several statements, each with what spells them out."""
 
 _SLOW_SECONDS: Final = 0.02
 _REST_SECONDS: Final = 5.0
@@ -28,7 +34,7 @@ def transact(connection: sqlite3.Connection, statements: Sequence[Statement], co
     execute("BEGIN IMMEDIATE")
     try:
         for sql, values in statements:
-            if sql == END:
+            if (spelled_out := STAND_FOR.get(sql)) is not None:
                 for each in spelled_out(values):
                     execute(*each)
             else:

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.edge.storage.database import Synchronous, open_database
-from proxy.judge.counts import CountKey
+from proxy.judge.counts import CountKey, Row
 from proxy.judge.marks import Mark
 from proxy.judge.windows import BucketRow, MarkRow
 from proxy.ledger import ending, rule_tables, sqlite
 from proxy.ledger.daybook import Jobs
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended, Evidence, InFlight, Mined, Stage
 from proxy.ledger.prompt_commit import entering
-from proxy.ledger.reservation import RuleRows
+from proxy.ledger.reservation import HistoryRow, RuleRows
 from proxy.ledger.statement import Statement
 from proxy.ledger.transactions import transact
 from proxy.session.changes import Changes
@@ -33,6 +33,7 @@ _TABLES = (
     "session_uses",
     "rule_windows",
     "rule_marks",
+    "rule_histories",
 )
 
 
@@ -70,8 +71,9 @@ def _revived(number: int, stage: Stage, grant: int | None) -> list[Statement]:
 
 def _row_of_rules(number: int, amount: int, expires: int) -> list[Statement]:
     key, known = CountKey(b"rule", bytes([number])), Mark(expires, amount, 0) if amount else None
-    buckets = (BucketRow(key, 0, expires, amount),)
-    return rule_tables.save(RuleRows(buckets, (MarkRow(key, b"mark", known),), ()))
+    buckets = (BucketRow(key, expires - 5, expires, amount),)  # when it began tells when it ends
+    histories = (HistoryRow(key, Row(length=amount) if amount else None, float(expires)),)
+    return rule_tables.save(RuleRows(buckets, (MarkRow(key, b"mark", known),), histories))
 
 
 _NUMBERS = st.integers(1, 3)
@@ -227,7 +229,11 @@ def test_one_that_the_tables_know_is_written_statement_by_statement(empty: sqlit
 
 def test_what_rules_count_of_one_group_is_written_as_it_stands_in_the_end(empty: sqlite3.Connection) -> None:
     rows = [_row_of_rules(1, amount, 5) for amount in (1, 2, 3)]
-    assert written(empty, [rows]) == ["INSERT INTO rule_windows", "INSERT INTO rule_marks"]
+    assert written(empty, [rows]) == [
+        "INSERT INTO rule_histories",
+        "INSERT INTO rule_marks",
+        "INSERT INTO rule_windows",
+    ]
 
 
 def test_what_says_nothing_of_operations_is_entered_as_it_came(empty: sqlite3.Connection) -> None:

@@ -35,6 +35,7 @@ from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.records import record_from_json, record_to_json
 from proxy.ledger.reservation import NOTHING_USED, Held, NonceSlot, Reservation, RuleRows
 from proxy.ledger.rule_counts import RuleCounts
+from proxy.ledger.transactions import transact
 from tests.cost.units import units_of
 from tests.ledger.builders import hold_name, reservation
 
@@ -301,8 +302,7 @@ def test_counts_and_histories_come_back_from_disk_and_what_is_taken_back_is_gone
     wanted = charged(1, spend(2**200, limit=2**255), brings(1), lessons=lessons)
     at, rows = ledger.conclude(wanted, NOW, success=True)
     rules.rate(OTHER, DAY, 3, 9, NOW)
-    for statement in (*rule_tables.save(rows), *rule_tables.save(rules.take_unsaved())):
-        database.execute(*statement)
+    transact(database, [*rule_tables.save(rows), *rule_tables.save(rules.take_unsaved())], None)
     again = RuleCounts()
     again.restore(rule_tables.load(database))
     restored = MemoryLedger(again)
@@ -310,8 +310,7 @@ def test_counts_and_histories_come_back_from_disk_and_what_is_taken_back_is_gone
     assert restored.counts(slot(9), NOW).marks(KEY, DAY) == {mark(1)}
     seen = Seen(operations=1, since=NOW, sights={mark(7): Sight(mark(7), 1, NOW)})
     assert restored.counts(slot(9), NOW).history(OTHER) == seen
-    for statement in rule_tables.save(restored.reopen(wanted, at, success=True)):
-        database.execute(*statement)
+    transact(database, rule_tables.save(restored.reopen(wanted, at, success=True)), None)
     left = rule_tables.load(database)
     assert ([row.key for row in left.buckets], left.marks) == ([OTHER], ())
     for table in rule_tables.NAMES:
@@ -328,10 +327,9 @@ def test_of_a_block_full_of_operations_each_count_is_written_once_as_it_stands_a
         wanted = charged(number, spend(1), brings(1), lessons=lessons)
         ends.append(ledger.conclude(wanted, NOW, success=True).rows)
     rows = RuleRows(*(tuple(row for each in ends for row in each[kind]) for kind in range(3)))
-    statements = rule_tables.save(rows)
-    assert len(statements) == 4
-    for statement in statements:
-        database.execute(*statement)
+    ((_, (_, _, histories)),) = statements = rule_tables.save(rows)
+    assert len(histories) == 2
+    transact(database, statements, None)
     again = RuleCounts()
     again.restore(rule_tables.load(database))
     assert again.used(KEY, NOW) == rules.used(KEY, NOW)
@@ -356,8 +354,7 @@ def test_a_history_that_is_forgotten_for_its_age_is_not_found_again_after_a_rest
         ledger.conclude(later, NOW + 91 * 86_400, success=True).rows,
     ]
     for rows in (*ends, rules.take_unsaved()):
-        for statement in rule_tables.save(rows):
-            database.execute(*statement)
+        transact(database, rule_tables.save(rows), None)
     assert [row.key for row in rule_tables.load(database).histories] == [OTHER]
 
 
@@ -388,8 +385,7 @@ def test_what_an_earlier_release_counted_is_there_when_its_tables_are_brought_up
 def test_what_counts_no_more_is_pruned_an_hour_later_and_nothing_else() -> None:
     database, ledger = open_database(":memory:"), MemoryLedger()
     rows = ledger.conclude(charged(1, spend(1), brings(1), lessons=(ValueLesson(key=KEY, value=1),)), NOW, success=True)
-    for statement in rule_tables.save(rows.rows):
-        database.execute(*statement)
+    transact(database, rule_tables.save(rows.rows), None)
     expires = rows.rows.buckets[0].expires
 
     def left_after(now: float) -> tuple[int, ...]:
