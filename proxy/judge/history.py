@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
-from proxy.judge.counts import Amounts, History, Lesson, MarksLesson, Row, Seen, Sight, ValueLesson
+from proxy.judge.counts import Amounts, History, Lesson, MarksLesson, OutcomeLesson, Row, Seen, Sight, ValueLesson
 
 MOST_MARKS: Final = 512
 """Things that are remembered. Of too many, the one seen least often among the half not seen for longest is forgotten,
@@ -37,25 +37,16 @@ def learn(history: History | None, lesson: Lesson, now: float, *, success: bool)
 
     What reverted has paid nobody and moved nothing: it teaches no thing and no amount.
     """
-    kind = type(lesson)
-    if kind is MarksLesson:
-        seen = history if type(history) is Seen else Seen(operations=0, since=now, sights={})
-        if success:
-            _see(seen, lesson.marks, now)  # type: ignore[union-attr]  # as just seen
+    return _LEARN[type(lesson)](history, lesson, now, success)
+
+
+def _see(history: History | None, lesson: MarksLesson, now: float, success: bool) -> Seen:
+    seen = history if type(history) is Seen else Seen(operations=0, since=now, sights={})
+    if not success:
         return seen
-    if kind is ValueLesson:
-        amounts = history if type(history) is Amounts else Amounts(operations=0, recent=())
-        if success:
-            _measure(amounts, lesson.value)  # type: ignore[union-attr]  # as just seen
-        return amounts
-    row = history if type(history) is Row else Row(length=0)
-    return Row(length=0 if success else row.length + 1)
-
-
-def _see(seen: Seen, marks: Sequence[bytes], now: float) -> None:
     seen.operations += 1
     seen.since = min(seen.since, now)
-    sights = seen.sights
+    sights, marks = seen.sights, lesson.marks
     for mark in marks if len(marks) == 1 else dict.fromkeys(marks):
         before = sights.pop(mark, None)
         if before is None:
@@ -65,15 +56,32 @@ def _see(seen: Seen, marks: Sequence[bytes], now: float) -> None:
         sights[mark] = _made(Sight, (mark, times + 1, min(now, first)))
     if len(sights) > MOST_MARKS:
         _forget(sights)
+    return seen
 
 
-def _measure(amounts: Amounts, value: int) -> None:
+def _measure(history: History | None, lesson: ValueLesson, _now: float, success: bool) -> Amounts:
+    amounts = history if type(history) is Amounts else Amounts(operations=0, recent=())
+    if not success:
+        return amounts
     amounts.operations += 1
-    recent, ordered = amounts.recent, amounts.ordered
+    recent, ordered, value = amounts.recent, amounts.ordered, lesson.value
     for gone in recent[: 1 - MOST_AMOUNTS]:
         del ordered[bisect_left(ordered, gone)]
     amounts.recent = (*recent[1 - MOST_AMOUNTS :], value)
     insort(ordered, value)
+    return amounts
+
+
+def _lengthen(history: History | None, _lesson: OutcomeLesson, _now: float, success: bool) -> Row:
+    row = history if type(history) is Row else Row(length=0)
+    return Row(length=0 if success else row.length + 1)
+
+
+_LEARN: Final[Mapping[type[Any], Callable[[History | None, Any, float, bool], History]]] = {
+    MarksLesson: _see,
+    ValueLesson: _measure,
+    OutcomeLesson: _lengthen,
+}
 
 
 def _forget(known: dict[bytes, Sight]) -> None:

@@ -120,19 +120,17 @@ class Sums:
     def add_at(self, start: int, expires: int, amount: int, now: int) -> tuple[int, int]:
         """The same of the bucket that starts then, when what counts no more is forgotten."""
         buckets = self._buckets
-        if buckets and buckets[0][1] <= now:
-            self.forget(now)
-        if amount > 0 and buckets and buckets[-1][0] == start:  # nearly always there is one, or it is new
-            _, expires, before = buckets[-1]
-            after = before + amount
-            buckets[-1] = (start, expires, after)
-        elif amount > 0 and (not buckets or buckets[-1][0] < start):
-            after = amount
-            buckets.append((start, expires, after))
-        else:
-            return self.add(Bucket(start, expires), amount)
-        self._total += amount
-        return after, expires
+        if buckets:
+            if buckets[0][1] <= now:
+                self.forget(now)
+            elif amount > 0:
+                newest, ends, before = buckets[-1]
+                if newest == start:  # nearly always
+                    after = before + amount
+                    buckets[-1] = start, ends, after
+                    self._total += amount
+                    return after, ends
+        return self.add(Bucket(start, expires), amount)
 
     def is_over(self, now: int) -> bool:
         """Whether nothing in it counts any more."""
@@ -234,10 +232,10 @@ class Windows:
             seconds = window.seconds
             width = -(-seconds // _BUCKETS) or 1
             start = at - at % width
-            held, expires = sums.add_at(start, start + width + seconds, amount, moment)
+            expires = start + width + seconds
         else:
             start, expires = self._period(window, at)
-            held, expires = sums.add_at(start, expires, amount, moment)
+        held, expires = sums.add_at(start, expires, amount, moment)
         return _made(BucketRow, (key, start, expires, held))
 
     def take_back(self, key: CountKey, window: Window, amount: int, at: int) -> BucketRow:
@@ -379,7 +377,8 @@ class Windows:
             if rules is not None and key.rule not in rules and not self._is_kept(key):
                 continue
             sums, marks = self._sums.get(key), self._marks.get(key)
-            if marks is None and sums is not None and not sums.is_over(moment):  # nearly always
+            if marks is None and sums is not None and (buckets := sums._buckets) and buckets[-1][1] > moment:
+                # nearly always, as `Sums.is_over` says
                 ring.rotate(-1)
                 continue
             if sums is not None and sums.is_over(moment):

@@ -110,8 +110,6 @@ class RuleCounts:
         uses: dict[CountKey, tuple[int, int]] = {}  # with the limit
         for charge in charges:
             key, limit = charge.key, charge.limit
-            if key in uses:
-                return False
             if isinstance(charge, WindowCharge):
                 used, wanted = total(key, moment) + in_flight.get(key, 0), charge.amount
             else:
@@ -124,6 +122,8 @@ class RuleCounts:
                 return False
             else:
                 uses[key] = used, limit
+        if len(uses) < len(charges):
+            return False
         self.fullest.meet(uses)
         return True
 
@@ -174,10 +174,11 @@ class RuleCounts:
             key = charge.key
             if rules is not None and key.rule not in rules:
                 continue
-            if isinstance(charge, DistinctCharge):
+            if isinstance(charge, WindowCharge):
+                if success or charge.lasting:
+                    buckets.append(windows.count(key, charge.window, charge.amount, present, moment))
+            else:
                 marks.append(windows.count_mark(key, charge.window, charge.mark, charge.limit, present, at=moment))
-            elif success or charge.lasting:
-                buckets.append(windows.count(key, charge.window, charge.amount, present, moment))
         histories = self._learn(lessons, now, success=success) if lessons else ()
         return Concluded(moment, RuleRows(tuple(buckets), tuple(marks), tuple(histories)))
 
@@ -222,15 +223,14 @@ class RuleCounts:
         """What they teach to the histories of rules that there are, all of one operation."""
         histories, rules, rows = self._histories, self._rules, []
         for lesson in lessons:
-            key = lesson.key
+            key, before = lesson.key, None
             learnt = histories.get(key)
-            if learnt is None and success and type(lesson) is OutcomeLesson:
+            if learnt is not None:
+                before = learnt[0] if type(learnt[0]) is not Row else lasting(learnt, now)
+            elif success and type(lesson) is OutcomeLesson:
                 continue  # it teaches nothing
             if rules is not None and key.rule not in rules:
                 continue
-            before = None if learnt is None else learnt.history
-            if learnt is not None and type(before) is Row:
-                before = lasting(learnt, now)
             history = learn(before, lesson, now, success=success)
             if type(history) is Row and not history.length:  # no row is the same as none
                 histories.pop(key, None)
