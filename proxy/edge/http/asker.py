@@ -65,6 +65,11 @@ class UpstreamSettings:
     max_reply_bytes: int = 16 * 1024 * 1024
 
 
+SendOut = tuple[NonceSlot, BundlerEndpoint, int | None, str | None]
+"""A send that waits for its answer: what it competes for, at whom, how many of its sends had been answered by then, and
+for which household a place is taken."""
+
+
 async def _nobody_asks(_slot: NonceSlot, _mark: str) -> None:
     return None
 
@@ -98,8 +103,7 @@ class BundlerAsker:
         self._traceparent = traceparent
         self.chain = chain
         self._roster = Roster(chain, urls, in_flight)
-        # begun, by our id: where, at whom, and how many of its sends had been answered
-        self._out: dict[int, tuple[NonceSlot, int, int]] = {}
+        self._out: dict[int, SendOut] = {}  # begun, by our id
         self._noted: dict[int, Placement] = {}  # and of those that were out when there came to be others, that they are
         self._placements = self._roster.placements
         self._changed = asyncio.Event()
@@ -172,25 +176,15 @@ class BundlerAsker:
     def _seconds_for(self, method: str) -> float:
         return self._settings.inclusion_seconds if waits_for_inclusion(method) else self._settings.total_seconds
 
-    def _put(
-        self,
-        endpoint: BundlerEndpoint,
-        our_id: int,
-        asked: tuple[str, bytes],
-        heard: Heard,
-        household: str | None,
-    ) -> bool:
+    def _put(self, endpoint: BundlerEndpoint, body: bytes, seconds: float, heard: Heard, household: str | None) -> bool:
         """Ask, in a place that this household was given: `heard` leaves it. Where nothing was asked it is left here,
         for whatever reason."""
-        method, params = asked
         is_asked = False
         try:
-            assert self._client is not None, "Upstream is used inside its context"  # noqa: S101 - our own promise
-            settings = self._settings
-            seconds = settings.inclusion_seconds if waits_for_inclusion(method) else settings.total_seconds
             if (line := endpoint.line) is None:
+                assert self._client is not None, "Upstream is used inside its context"  # noqa: S101 - our own promise
                 line = endpoint.line = self._client.line_to(endpoint.url)
-            is_asked = line.begin(print_request(our_id, method, params), seconds, heard)
+            is_asked = line.begin(body, seconds, heard)
         finally:
             if not is_asked:
                 self._places.leave(household)

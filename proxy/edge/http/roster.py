@@ -43,6 +43,12 @@ class Roster:
         self.generation += 1
 
     @property
+    def alone(self) -> BundlerEndpoint | None:
+        """The one that there is, where no other has anything in flight either."""
+        endpoints = self.endpoints
+        return endpoints[0] if len(endpoints) == 1 and not (self._left and self.removed) else None
+
+    @property
     def removed(self) -> tuple[BundlerEndpoint, ...]:
         """Those that the settings name no more and that have something in flight."""
         if self._left:

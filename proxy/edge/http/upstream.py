@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 from proxy.bundler_answers import TOOK_NOTHING, Meaning
-from proxy.edge.http.asker import BundlerAsker
+from proxy.edge.http.asker import BundlerAsker, SendOut
 from proxy.edge.http.bundler_health import Placement, QuestionKind, Sign
 from proxy.edge.http.client import HttpReply, NoReplyError
 from proxy.edge.http.endpoints import BundlerEndpoint
@@ -26,6 +26,7 @@ from proxy.edge.http.exchange import (
 )
 from proxy.edge.http.households import WORKED_FOR
 from proxy.errors import StateUnavailable, UpstreamFull, UpstreamUnavailable
+from proxy.jsonrpc import print_request
 from proxy.ledger.reservation import NonceSlot
 from proxy.ports import AskingOn, Submission
 
@@ -83,64 +84,54 @@ class HttpUpstream(BundlerAsker):
     def begin(self, method: str, params: bytes, hearing: Hearing, submission: Submission | None) -> bool:
         """Ask as `post` does, and wait for nothing: where one bundler alone comes into question, or a read goes to the
         first one, and a connection to it is free. Whether it was asked; if not, nothing was done."""
-        roster = self._roster
-        endpoint = roster.endpoints[0]
-        if (
-            not endpoint.is_well(QuestionKind.READ if submission is None else QuestionKind.SEND)
-            or self._traceparent is not None
-        ):
+        if self._traceparent is not None:
             return False  # what is traced is asked by `post`, which says where in the trace
-        our_id = next(self._ids)
         if submission is None:
-            household = WORKED_FOR.get()
-            of = method, params, endpoint.breakers[QuestionKind.READ].answers, household
-            reading = partial(self._heard_read, endpoint, our_id, of, hearing)
-            if not self._places.take(QuestionKind.READ, household):
-                return False
-            return self._put(endpoint, our_id, (method, params), reading, household)
-        slot, vouched = submission
-        if slot is None or len(roster.endpoints) > 1 or roster.removed:
+            return self._begin_read(method, params, hearing)
+        endpoint, slot = self._roster.alone, submission.slot
+        if endpoint is None or slot is None or not endpoint.is_well(QuestionKind.SEND):
             return False
+        our_id = next(self._ids)
+        body, seconds = print_request(our_id, method, params), self._seconds_for(method)
         places = self._places
         if (free := places.free) > places.plenty:
             places.free, household = free - 1, None
-        elif not places.take(QuestionKind.SEND, household := WORKED_FOR.get(), vouched=vouched):
+        elif not places.take(QuestionKind.SEND, household := WORKED_FOR.get(), vouched=submission.vouched):
             return False
-        sending = partial(self._heard_send, endpoint, our_id, (slot, household), hearing)
-        if not self._put(endpoint, our_id, (method, params), sending, household):
+        out = slot, endpoint, endpoint.breakers[QuestionKind.SEND].answers, household
+        if not self._put(endpoint, body, seconds, partial(self._heard_send, our_id, out, hearing), household):
             return False
-        self._out[our_id] = slot, endpoint.number, endpoint.breakers[QuestionKind.SEND].answers
+        self._out[our_id] = out
         return True
+
+    def _begin_read(self, method: str, params: bytes, hearing: Hearing) -> bool:
+        endpoint, household = self._roster.endpoints[0], WORKED_FOR.get()
+        if not endpoint.is_well(QuestionKind.READ):
+            return False
+        our_id = next(self._ids)
+        body, seconds = print_request(our_id, method, params), self._seconds_for(method)
+        if not self._places.take(QuestionKind.READ, household):
+            return False
+        of = method, params, endpoint.breakers[QuestionKind.READ].answers, household
+        return self._put(endpoint, body, seconds, partial(self._heard_read, endpoint, our_id, of, hearing), household)
 
     def take(self, urls: Sequence[str], *, total_seconds: float) -> None:
         """See `BundlerAsker.take`. What is out now is known to be at the bundler that it was sent to."""
         now = self._stopwatch()
-        for our_id, (slot, bundler, _) in self._out.items():
-            self._noted[our_id] = self._placements.sent(slot, bundler, now)
+        for our_id, (slot, endpoint, *_) in self._out.items():
+            self._noted[our_id] = self._placements.sent(slot, endpoint.number, now)
         self._out.clear()
         super().take(urls, total_seconds=total_seconds)
 
-    def _heard_send(
-        self,
-        endpoint: BundlerEndpoint,
-        our_id: int,
-        question: tuple[NonceSlot, str | None],
-        hearing: Hearing,
-        heard: HttpReply | NoReplyError,
-    ) -> None:
-        """With one bundler it is enough to know where an operation is once it is held, or may be there unheld.
-
-        The question is where it is, and for whom it holds a place.
-        """
-        slot, household = question
+    def _heard_send(self, our_id: int, out: SendOut, hearing: Hearing, heard: HttpReply | NoReplyError) -> None:
+        """With one bundler it is enough to know where an operation is once it is held, or may be there unheld."""
+        slot, endpoint, answers, household = out
         self._places.leave(household)
+        noted: Placement | None = None
         ended: Ended | None = None
         try:
-            noted, answers = None, None
-            if (out := self._out.pop(our_id, None)) is None:  # others are asked meanwhile
-                noted = self._noted.pop(our_id, None)
-            else:
-                answers = out[2]
+            if self._out.pop(our_id, None) is None:  # others are asked meanwhile
+                noted, answers = self._noted.pop(our_id, None), None
             try:
                 ended = answer = read_exchange(endpoint, our_id, heard)
             except ExchangeError as error:
@@ -153,22 +144,14 @@ class HttpUpstream(BundlerAsker):
                     self._placements.not_there(slot, noted)
             else:
                 self._note_answer(endpoint, QuestionKind.SEND, answer, slot, answers)
-                self._note_place(endpoint, answer, slot, noted)
+                if noted is not None:
+                    self._placed(answer, slot, noted)
+                elif (meaning := meaning_of_reply(answer)) is Meaning.ACCEPTED:
+                    self._placements.taken(slot, endpoint.number)
+                elif meaning is Meaning.UNKNOWN:
+                    self._placements.sent(slot, endpoint.number, self._stopwatch())
         finally:
             hearing(ended or unread(endpoint.name))
-
-    def _note_place(
-        self, endpoint: BundlerEndpoint, answer: UpstreamReply, slot: NonceSlot, noted: Placement | None
-    ) -> None:
-        """`noted` where it is known already that it may be there."""
-        if noted is not None:
-            self._placed(answer, slot, noted)
-            return
-        meaning = meaning_of_reply(answer) if answer.reply.is_error else Meaning.ACCEPTED
-        if meaning is Meaning.ACCEPTED:
-            self._placements.taken(slot, endpoint.number)
-        elif meaning is Meaning.UNKNOWN:
-            self._placements.sent(slot, endpoint.number, self._stopwatch())
 
     def _placed(self, answer: UpstreamReply, slot: NonceSlot, placement: Placement) -> None:
         """What the answer to a send says of where its operation is."""
