@@ -18,7 +18,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar
 from functools import partial
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heapreplace
 from itertools import count, islice
 from types import coroutine
 from typing import Any, Final, TypeVar
@@ -42,9 +42,10 @@ _Standing = asyncio.Future[None] | Callable[[], None]
 
 
 class _Household:
-    __slots__ = ("at_hand", "is_turning", "spent", "standing", "waiting")
+    __slots__ = ("at_hand", "household", "is_turning", "spent", "standing", "waiting")
 
-    def __init__(self, spent: float) -> None:
+    def __init__(self, household: str | None, spent: float) -> None:
+        self.household = household
         self.spent = spent  # seconds; nobody has less than who was last in turn, so that none are saved up
         self.standing: deque[_Standing] = deque()
         self.at_hand = 0
@@ -77,8 +78,9 @@ class HouseholdTurns:
     def charge(self, household: str | None, seconds: float) -> None:
         """So long was worked for it."""
         held = self._households.get(household or _NOBODY_KNOWS)
-        if held is None:
-            held = self._of(household)
+        self._charge(self._of(household) if held is None else held, seconds)
+
+    def _charge(self, held: _Household, seconds: float) -> None:
         if not self._line and held.spent > self._least:
             self._least = held.spent  # nobody waits: of what was had until now nothing is owed to who comes later
         held.spent += seconds
@@ -86,25 +88,29 @@ class HouseholdTurns:
         if self._worked > TURN_SECONDS and not self.is_due:
             self._go_round()
 
-    def begin(self, household: str | None, begin: Callable[[], None]) -> None:
-        """Call `begin` now, or when it is this household's turn, and charge what it takes."""
-        if self.is_due and self._has_to_wait(household):
-            self._stand(household, partial(self._begin, household, begin))
+    def begin(self, household: str | None, begin: Callable[[], None], owed: float = 0.0) -> None:
+        """Call `begin` now, or when it is this household's turn, and charge what it takes; at once what it has taken
+        already, and is `owed`."""
+        held = self._of(household)
+        if owed:
+            self._charge(held, owed)
+        if self.is_due and self._has_to_wait(held):
+            self._stand(held, begin)
         else:
-            self._begin(household, begin)
+            self._begin(held, begin)
 
-    def _begin(self, household: str | None, begin: Callable[[], None]) -> None:
-        began, before = self.clock(), WORKED_FOR.set(household)
+    def _begin(self, held: _Household, begin: Callable[[], None]) -> None:
+        began, before = self.clock(), WORKED_FOR.set(held.household)
         try:
             begin()
         finally:
             WORKED_FOR.reset(before)
-            self.charge(household, self.clock() - began)
+            self._charge(held, self.clock() - began)
 
-    def _has_to_wait(self, household: str | None) -> bool:
+    def _has_to_wait(self, held: _Household) -> bool:
         """Who has had less than whoever was last in turn has not: it would be first in line."""
-        held = self._of(household)
-        held.spent = max(held.spent, self._least - TURN_SECONDS)
+        if held.spent < (least := self._least - TURN_SECONDS):
+            held.spent = least
         return held.spent >= self._least or bool(held.standing)
 
     @coroutine
@@ -113,7 +119,7 @@ class HouseholdTurns:
         go_on: Callable[[], Any] = partial(work.send, None)
         step = go_on
         WORKED_FOR.set(household)
-        if self.is_due and self._has_to_wait(household):
+        if self.is_due and self._has_to_wait(self._of(household)):
             try:
                 yield from self._turn_of(household)
             except BaseException:  # it was given up before it began, and that is raised again
@@ -139,11 +145,10 @@ class HouseholdTurns:
 
     def _turn_of(self, household: str | None) -> Generator[Any, Any, None]:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._stand(household, turn)
+        self._stand(self._of(household), turn)
         yield from turn
 
-    def _stand(self, household: str | None, standing: _Standing) -> None:
-        held = self._of(household)
+    def _stand(self, held: _Household, standing: _Standing) -> None:
         held.standing.append(standing)
         if len(held.standing) == 1:
             held.spent = max(held.spent, self._least)
@@ -155,29 +160,32 @@ class HouseholdTurns:
 
     def _take_turns(self) -> None:
         """At least one of them: what was worked since the last ones, on reading above all, is of the same time."""
-        while self._line:
-            spent, _, held = heappop(self._line)
-            if held.spent > spent:  # it has had more since
-                heappush(self._line, (held.spent, next(self._numbers), held))
+        line = self._line
+        while line:
+            spent, _, held = line[0]
+            is_alone = len(line) == 1
+            if held.spent > spent and not is_alone:  # it has had more since
+                heapreplace(line, (held.spent, next(self._numbers), held))
                 continue
-            self._least = spent
+            self._least = held.spent
             standing = held.standing.popleft()
-            if held.standing:  # before anything of it begins, which may have more of it stand in line
-                heappush(self._line, (held.spent, next(self._numbers), held))
-            goes_round = self._let_begin(standing)
-            if goes_round or self._worked > TURN_SECONDS:
+            # before anything of it begins, which may have more of it stand in line
+            if not held.standing:
+                heappop(line)
+            elif not is_alone:
+                heapreplace(line, (held.spent, next(self._numbers), held))
+            if self._let_begin(held, standing) or self._worked > TURN_SECONDS:
                 self._worked = 0.0
                 self._go_round()
                 return
         self._worked = 0.0
         self.is_due = False
 
-    @staticmethod
-    def _let_begin(standing: _Standing) -> bool:
+    def _let_begin(self, held: _Household, standing: _Standing) -> bool:
         """Whether it is done in the next turn of the loop, and not by now."""
         if not isinstance(standing, asyncio.Future):
             try:
-                standing()
+                self._begin(held, standing)
             except Exception:  # a promise of ours is broken: it costs this one, and nobody else his turn
                 HTTP_LOG.exception("what stood in line could not begin")
             return False
@@ -190,7 +198,7 @@ class HouseholdTurns:
         name = household or _NOBODY_KNOWS
         held = self._households.get(name)
         if held is None:
-            held = self._households[name] = _Household(self._least)
+            held = self._households[name] = _Household(household, self._least)
             if len(self._households) > _MOST_ACCOUNTS:
                 self._forget_some()
         return held

@@ -34,8 +34,7 @@ class Answering(asyncio.Protocol):
         self._served = call
         turns, household = call.turns, call.household
         if turns.is_due:
-            turns.charge(household, owed)
-            turns.begin(household, partial(self._begin_in_turn, call, body))
+            turns.begin(household, partial(self._begin_in_turn, call, body), owed)
             return
         WORKED_FOR.set(household)  # as `begin` does
         began = turns.clock()
