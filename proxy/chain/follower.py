@@ -15,7 +15,7 @@ from proxy.errors import StateUnavailable
 from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.ledger.operations import AcceptedOperation, Stage
 from proxy.ledger.reservation import NOTHING_USED, Held, Ledger, NonceSlot, Reservation
-from proxy.session.changes import changes_of
+from proxy.session.changes import Changes, changes_of
 from proxy.session.counters import SessionKey
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.primitives import Address
@@ -104,9 +104,10 @@ class OperationFollower:
     def hold_now(self, operation: DecodedOperation, reservation: Reservation) -> bool:
         if len(reservation.rule_charges) + len(reservation.lessons) > _MANY:
             return False
-        held = self._followed(operation, reservation, None, bundler_for=self._bundler_for)
-        if held is None or held.changes.at_validation or held.changes.on_success:
+        changes = changes_of(operation, self._session_modules)
+        if changes.at_validation or changes.on_success:
             return False
+        held = self._sent_first(reservation, changes, self._bundler_for(reservation.slot))
         try:
             return self._settlement.pace.may_pass() and self._settlement.hold_now(held)
         except BaseException:  # whatever happened, nothing stays held that was not answered for
@@ -157,12 +158,13 @@ class OperationFollower:
                 charges=(),
                 valid_until=None,
             )
+        return self._sent_first(reservation, changes, bundler_for(reservation.slot))
+
+    def _sent_first(self, reservation: Reservation, changes: Changes, bundler: str) -> AcceptedOperation:
+        """One that is about to be sent, to the bundler of that mark first."""
+        now, known = self._clock(), self._settlement.known_seconds
         return AcceptedOperation(
-            reservation=reservation,
-            changes=changes,
-            accepted_at=self._clock(),
-            known_at=self._settlement.known_seconds,
-            bundler=bundler_for(reservation.slot),
+            reservation=reservation, changes=changes, accepted_at=now, known_at=known, bundler=bundler
         )
 
 

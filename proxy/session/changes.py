@@ -151,6 +151,9 @@ def changes_of(
 
     `enable_nonce` is the nonce by which an ENABLE envelope was judged, where it is known.
     """
+    claim = decoded.claim
+    if not decoded.acts and (claim is None or claim.envelope.enable is None):  # nearly always
+        return Changes(user_op_hash=decoded.user_op_hash, chain_id=decoded.chain_id, account=decoded.op.sender)
     early = changes_at_validation(decoded, session_modules, enable_nonce=enable_nonce)
     if not decoded.acts_of_calls:
         return early

@@ -5,7 +5,7 @@ A bundler may answer its probes and hang in every send, so each kind has its own
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -128,7 +128,7 @@ class Placements:
         self._in_flight = in_flight
         self._lanes: dict[_LaneKey, dict[NonceSlot, Placement]] = {}  # of each nonce key the oldest first
         self._in_doubt: OrderedDict[NonceSlot, Placement] = OrderedDict()  # by the end of their doubt
-        self._at: dict[int, int] = {}
+        self._at: defaultdict[int, int] = defaultdict(int)
 
     def has(self, bundler: int) -> bool:
         """Whether anything is remembered to be at the bundler of that number; it may have ended a moment ago."""
@@ -197,17 +197,14 @@ class Placements:
             self._left(placed.bundler)
 
     def _put(self, slot: NonceSlot, bundler: int) -> Placement:
-        key = _lane_of(slot)
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = {}
+        lane = self._lanes.setdefault(_lane_of(slot), {})
         placement = lane.get(slot)
         if placement is None or placement.bundler != bundler:
             if placement is not None:
                 self._know(slot, placement)
                 self._left(placement.bundler)
             placement = lane[slot] = Placement(bundler)
-            self._at[bundler] = self._at.get(bundler, 0) + 1
+            self._at[bundler] += 1
         placement.sends += 1
         return placement
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
@@ -83,9 +83,13 @@ class OnceSent:
         return is_begun
 
     def _heard(self, asked: _Asked, hearing: Hearing, ended: Ended | AskingOn) -> None:
+        waiting = self._under_way.pop(asked)
+        if waiting is None and isinstance(ended, UpstreamReply) and not ended.reply.is_error:
+            hearing(ended)  # nearly always
+            return
         assert not isinstance(ended, AskingOn), "a send is asked of one bundler"  # noqa: S101 - our own promise
         try:
-            self._ended(asked, ended)
+            self._tell(asked, waiting or (), ended)
         finally:
             hearing(ended)
 
@@ -118,15 +122,13 @@ class OnceSent:
         finally:
             if ended is None:  # what those who wait are told when this one is broken off
                 ended = UpstreamUnavailable("the send was broken off here", may_have_been_sent=True)
-            self._ended(asked, ended)
+            self._tell(asked, self._under_way.pop(asked) or (), ended)
 
-    def _ended(self, asked: _Asked, ended: Ended) -> None:
-        waiting = self._under_way.pop(asked)
-        if waiting is None and isinstance(ended, UpstreamReply) and not ended.reply.is_error:
-            return  # nearly always
+    def _tell(self, asked: _Asked, waiting: Sequence[asyncio.Future[Ended]], ended: Ended) -> None:
+        """Those who wait for the same, and those who come with it yet."""
         if isinstance(ended, UpstreamUnavailable):
             ended = _words_of(ended)
-        for each in waiting or ():
+        for each in waiting:
             if not each.done():
                 each.set_result(ended)
         if _leaves_open(ended):
