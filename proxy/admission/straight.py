@@ -36,6 +36,7 @@ from proxy.userop.execution import EXECUTE, Call, CallType, ExecType, Execution
 from proxy.userop.movement import Movement
 from proxy.userop.nonce import KernelMode, KernelType, NexusMode, NonceLayout, find_session_module, nonce_sequence
 from proxy.userop.primitives import Address, Selector
+from proxy.userop.session_data import VALUE_SELECTOR
 from proxy.userop.signature import SessionEnvelope, SessionMode
 from proxy.userop.transfers import movements_of
 from proxy.userop.user_op_hash import user_op_hash
@@ -144,14 +145,15 @@ class StraightUse:
         if not data.startswith(_SINGLE) or data[36:68] != _BEHIND_MODE or not _HEAD + _CALL <= end <= len(data):
             return None
         target = Address(data[_HEAD:120])
-        call = Call(target, int.from_bytes(data[120:152], "big"), data[152:end])
         # what it does to modules and to the account itself is read on the long way
         if target == op.sender or target in self._modules or target in EMISSARIES:
             return None
-        plan = plan_of(state, call)
+        called = data[152:end]
+        plan = plan_of(state, target, Selector(called[:4]) if len(called) >= 4 else VALUE_SELECTOR)
         if plan is None or not (plan.pays or op.paymaster is None):
             return None
-        if len(call.data) > _MOST_READ and (plan.moves is None or call.value):
+        call = Call(target, int.from_bytes(data[120:152], "big"), called)
+        if len(called) > _MOST_READ and (plan.moves is None or call.value):
             return None
         return known, state, plan, layout, call
 

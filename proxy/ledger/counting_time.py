@@ -85,11 +85,18 @@ class CountingTime:
 
     def now(self) -> float:
         """The time to count by, unix seconds."""
-        return self.of(self._clock())
+        unix_time, monotonic = self._clock(), self._monotonic()
+        offset = unix_time - monotonic
+        if self._awaits_block or self._astray or abs(offset - self._offset) > SLACK_SECONDS:
+            return self._counted(unix_time, monotonic)
+        self._offset = offset  # nearly always, as below: it is asked several times for every operation
+        return unix_time
 
     def of(self, unix_time: float) -> float:
         """The same, for a time of day that was just read."""
-        monotonic = self._monotonic()
+        return self._counted(unix_time, self._monotonic())
+
+    def _counted(self, unix_time: float, monotonic: float) -> float:
         if self._awaits_block:
             return monotonic + self._offset
         astray = unix_time - monotonic - self._offset
@@ -97,7 +104,7 @@ class CountingTime:
             if self._astray:
                 self._follow(unix_time, monotonic)
             else:
-                self._offset = unix_time - monotonic  # the same, for what is asked several times for every operation
+                self._offset = unix_time - monotonic
             return unix_time
         if abs(astray - self._astray) > SLACK_SECONDS:
             self._astray, self._since = astray, monotonic

@@ -8,7 +8,7 @@ in what was used only.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from proxy.session.addresses import PolicyContract
 from proxy.session.counters import ConfigKey
@@ -56,8 +56,8 @@ class BoundTerms:
         self._user_op: BoundList | None = None
         self._actions: dict[Hash32, BoundList] = {}
         self._calls: dict[tuple[Address, Selector], BoundList] = {}
-        self.plans: dict[tuple[Address, Selector], object] = {}
-        """What `proxy.session.call_plan` makes of them, by target and function."""
+        self.plans: dict[tuple[Address, Selector], Any] = {}
+        """What `proxy.session.call_plan` makes of them, by target and function. Any: its own, which knows this room."""
 
     def of_user_op(self) -> BoundList:
         """What judges the operation as a whole."""

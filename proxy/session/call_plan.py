@@ -22,7 +22,7 @@ from proxy.userop.budget import POLICY, Budget, Overspent
 from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.execution import Call, Execution
 from proxy.userop.movement import Movement
-from proxy.userop.primitives import Selector
+from proxy.userop.primitives import Address, Selector
 from proxy.userop.session_data import FLAG_TARGET
 from proxy.userop.transfers import movements_known
 from proxy.userop.user_operation import UserOperation
@@ -54,17 +54,19 @@ class CallPlan(NamedTuple):
     signed: KeyCheck
 
 
-def plan_of(state: SessionState, call: Call) -> CallPlan | None:
-    """The plan for calls such as this one; `None` where there is none."""
-    name, terms = (call.target, call.selector), state.bound  # asked for here, and nowhere else of an operation
-    if not isinstance(terms, BoundTerms) or terms.contracts is not PUBLISHED:
+def plan_of(state: SessionState, target: Address, function: Selector) -> CallPlan | None:
+    """The plan for calls of this function (`Call.selector`); `None` where there is none."""
+    terms = state.bound
+    if isinstance(terms, BoundTerms) and terms.contracts is PUBLISHED:
+        plan: CallPlan | None = terms.plans.get((target, function))
+        if plan is not None:  # nearly always
+            return plan
+    else:
         terms = bound_terms(state, PUBLISHED)
-    plan = terms.plans.get(name)
-    if plan is None:
-        plan = _made(terms, state, call)
-        if plan is not None and len(terms.plans) < MOST_PLANS:
-            terms.plans[name] = plan
-    return plan if isinstance(plan, CallPlan) else None
+    plan = _made(terms, state, Call(target, 0, function))
+    if plan is not None and len(terms.plans) < MOST_PLANS:
+        terms.plans[target, function] = plan
+    return plan
 
 
 def _made(terms: BoundTerms, state: SessionState, call: Call) -> CallPlan | None:
