@@ -29,6 +29,7 @@ from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.userop.primitives import Address, Hash32
 
 _made: Final = tuple.__new__
+_ALL: Final = Grip.ALL  # looked up once, not of every operation
 NO_AMOUNTS: Final[Mapping[Counter, int]] = MappingProxyType({})
 _NOBODY: Final[Mapping[Bringer, Charges]] = MappingProxyType({})
 
@@ -209,7 +210,7 @@ class Slots:
                 self.countings.restored(name)
             if reservation.grant is not None:
                 of_session.grants.setdefault(reservation.grant, {})[name] = None
-        self._recount(slot, place, name)
+        self._recount(slot, hold)
 
     def drop(self, name: HoldName) -> Reservation:
         """Hold it no more."""
@@ -222,7 +223,7 @@ class Slots:
         if name.session is not None:
             self._drop_from_session(name.session, reservation)
             self.countings.dropped(name)
-        self._recount(slot, place, name)
+        self._recount(slot, hold)
         if not slot.holds:
             del self._slots[place]
             self.on_free(place)
@@ -240,9 +241,8 @@ class Slots:
     def loosen(self, name: HoldName, grip: Grip) -> None:
         """Hold less of it."""
         hold = self._holds[name]
-        place = hold.reservation.slot
         hold.grip = grip
-        self._recount(self._slots[place], place, name)
+        self._recount(self._slots[hold.reservation.slot], hold)
 
     def _taken_off(self, place: NonceSlot, session: SessionKey) -> Mapping[Counter, int] | None:
         slot = self._slots.get(place)
@@ -271,21 +271,17 @@ class Slots:
             if not turn:
                 del of_session.grants[reservation.grant]
 
-    def _recount(self, slot: Slot, place: NonceSlot, name: HoldName) -> None:
-        """The sums follow one slot, whose operations are few; that of this name is not as it was."""
+    def _recount(self, slot: Slot, changed: Hold) -> None:
+        """The sums follow one slot, whose operations are few; this one of them has come, has gone, or is held less."""
         before, after = slot.amounts, _most_of(slot)
         if before or after:
             self._put_in_place(before, after)
             slot.amounts = after
+        reservation = changed.reservation
         if self.countings.begun:
-            self.countings.changed(place, _sessions_in(slot, name.session))
-        if slot.rules or slot.brought:
+            self.countings.changed(reservation.slot, _sessions_in(slot, reservation.session))
+        if reservation.rule_charges:
             self._recount_rules(slot)
-            return
-        for hold in slot.holds:
-            if hold.reservation.rule_charges:
-                self._recount_rules(slot)
-                return
 
     def _put_in_place(self, before: Mapping[Counter, int], after: Mapping[Counter, int]) -> None:
         in_flight = self._in_flight
@@ -319,10 +315,10 @@ class Slots:
 
     def _count(self, hold: Hold, number: int) -> None:
         """One more, or one less, of its account or of its bringer."""
-        numbers: dict[Any, int] = (
-            self._accounts if hold.bringer is None else self._bringers
-        )  # Any: names of either kind
-        name = hold.bringer or hold.reservation.slot.sender
+        numbers: dict[Any, int] = self._accounts  # Any: names of either kind
+        name: object = hold.reservation.slot.sender
+        if hold.bringer is not None:
+            numbers, name = self._bringers, hold.bringer
         if after := numbers.get(name, 0) + number:
             numbers[name] = after
         else:
@@ -347,7 +343,7 @@ def _most_of(slot: Slot, counted: SessionKey | None = None) -> Mapping[Counter, 
         return NO_AMOUNTS
     if len(slot.holds) == 1 and counted is None:
         (hold,) = slot.holds
-        if hold.grip is Grip.ALL and 0 not in hold.amounts.values():
+        if hold.grip is _ALL and 0 not in hold.amounts.values():
             return hold.amounts  # nearly always
     amounts: dict[Counter, int] = {}
     for hold in slot.holds:
