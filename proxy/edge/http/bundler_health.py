@@ -6,7 +6,7 @@ A bundler may answer its probes and hang in every send, so each kind has its own
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -113,6 +113,8 @@ class Placement:
 _LaneKey = tuple[Address, Address, int]  # entry point, sender, nonce key
 
 DOUBT_SECONDS: Final = 600.0
+_NEAR: Final = 16
+"""So many nonces before one, and behind it, are looked for among those that went to a bundler that was alone."""
 
 
 class Placements:
@@ -121,7 +123,7 @@ class Placements:
     So no operation reaches two bundlers, a replacement reaches the mempool of what it replaces, and sequences arrive
     in one place. `in_flight` says whether anything in a slot is held, and whoever holds it tells when it is `free`;
     what nobody holds (an owner's operation) is taken to be there for ten minutes when nobody knows whether it arrived.
-    Nothing is ever walked as a whole.
+    Nothing is ever walked as a whole. As long as a bundler is alone no more is noted of what it took than that it did.
     """
 
     def __init__(self, in_flight: Callable[[NonceSlot], bool]) -> None:
@@ -129,17 +131,21 @@ class Placements:
         self._lanes: dict[_LaneKey, dict[NonceSlot, Placement]] = {}  # of each nonce key the oldest first
         self._in_doubt: OrderedDict[NonceSlot, Placement] = OrderedDict()  # by the end of their doubt
         self._at: defaultdict[int, int] = defaultdict(int)
+        self._alone = 0  # the number of the bundler that was alone last
+        self._taken_alone: dict[NonceSlot, None] = {}  # what it took then, as long as that is held
 
     def has(self, bundler: int) -> bool:
         """Whether anything is remembered to be at the bundler of that number; it may have ended a moment ago."""
-        return bundler in self._at
+        return bundler in self._at or (bundler == self._alone and bool(self._taken_alone))
 
     def __len__(self) -> int:
-        """How many nonce keys are remembered."""
-        return len(self._lanes)
+        """How many nonce keys are remembered, and what a bundler took that was alone."""
+        return len(self._lanes) + len(self._taken_alone)
 
     def bundler_of_key(self, slot: NonceSlot, now: float) -> int | None:
         """The number of the bundler that has something in flight on the same nonce key; `None` when none has."""
+        if self._taken_alone and any(map(self._is_taken_alone, _near(slot))):
+            return self._alone
         lane = self._lanes.get(_lane_of(slot))
         while lane:
             first, placed = next(iter(lane.items()))
@@ -151,7 +157,9 @@ class Placements:
     def bundler_of(self, slot: NonceSlot, now: float) -> int | None:
         """The number of the bundler that an operation with this very nonce was sent to and is in flight at."""
         placed = self._placed(slot)
-        return placed.bundler if placed is not None and self._is_there(slot, placed, now) else None
+        if placed is not None and self._is_there(slot, placed, now):
+            return placed.bundler
+        return self._alone if self._is_taken_alone(slot) else None
 
     def sent(self, slot: NonceSlot, bundler: int, now: float) -> Placement:
         """An operation is on its way to a bundler. Nobody knows yet whether it arrives, but whoever holds it."""
@@ -166,11 +174,15 @@ class Placements:
         return placement
 
     def taken(self, slot: NonceSlot, bundler: int) -> None:
-        """A bundler took an operation, which is there as long as it is held."""
-        if self._in_flight(slot):
-            placement = self._put(slot, bundler)
-            if placement.in_doubt_until:
-                self._know(slot, placement)
+        """A bundler that is alone took an operation, which is there as long as it is held."""
+        if not self._in_flight(slot):
+            return
+        if not self._taken_alone:
+            self._alone = bundler
+        if bundler == self._alone and (not self._lanes or self._placed(slot) is None):
+            self._taken_alone[slot] = None  # nearly always
+        else:
+            self._know(slot, self._put(slot, bundler))
 
     def answered(self, slot: NonceSlot, placement: Placement) -> None:
         """The bundler said what became of one that was sent: it is there as long as it is held, and no longer."""
@@ -188,6 +200,9 @@ class Placements:
 
     def free(self, slot: NonceSlot) -> None:
         """Nothing in this slot is held any more."""
+        self._taken_alone.pop(slot, None)
+        if not self._lanes:
+            return  # nearly always
         key = _lane_of(slot)
         lane = self._lanes.get(key)
         if lane is not None and (placed := lane.get(slot)) is not None and not placed.in_doubt_until:
@@ -245,6 +260,9 @@ class Placements:
         else:
             del self._at[bundler]
 
+    def _is_taken_alone(self, slot: NonceSlot) -> bool:
+        return slot in self._taken_alone and self._in_flight(slot)
+
     def _is_there(self, slot: NonceSlot, placed: Placement, now: float) -> bool:
         return now < placed.in_doubt_until or self._in_flight(slot)
 
@@ -252,3 +270,13 @@ class Placements:
 def _lane_of(slot: NonceSlot) -> _LaneKey:
     _, entry_point, sender, nonce = slot
     return entry_point, sender, nonce_key(nonce)
+
+
+def _near(slot: NonceSlot) -> Iterator[NonceSlot]:
+    """Itself, and those around it on its nonce key."""
+    yield slot
+    key, nonce = nonce_key(slot.nonce), slot.nonce
+    for away in range(1, _NEAR + 1):
+        for near in (nonce - away, nonce + away):
+            if near >= 0 and nonce_key(near) == key:
+                yield slot._replace(nonce=near)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from proxy.edge.http.bundler_health import DOUBT_SECONDS, Breaker, Placement, Placements, QuestionKind, Sign
 from proxy.ledger.reservation import NonceSlot
@@ -190,6 +190,7 @@ class Sending(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.held: set[NonceSlot] = set()
+        self.alone: set[NonceSlot] = set()  # what a bundler took that was alone, and is held
         self.at: dict[NonceSlot, tuple[int, float]] = {}
         self.sends: dict[NonceSlot, list[Placement]] = {}  # what may be there, of what was sent since all had ended
         self.placements = Placements(self.held.__contains__)
@@ -197,9 +198,21 @@ class Sending(RuleBasedStateMachine):
     places = st.builds(slot, st.integers(0, 2), st.integers(0, 1), st.sampled_from([ALICE, BOB]))
 
     def is_there(self, where: NonceSlot) -> bool:
+        if where in self.alone:
+            return True
         if not self.sends.get(where):
             return False
         return where in self.held or self.now < self.at[where][1]
+
+    @precondition(lambda self: not any(self.is_there(where) for where, (bundler, _) in self.at.items() if bundler))
+    @rule(where=places)
+    def take_alone(self, where: NonceSlot) -> None:
+        if not self.is_there(where):
+            self.sends[where] = []
+        self.held.add(where)
+        self.placements.taken(where, 0)
+        self.alone.add(where)
+        self.at[where] = (0, 0.0)
 
     @rule(where=places, bundler=st.integers(0, 1), held=st.booleans())
     def send(self, where: NonceSlot, bundler: int, held: bool) -> None:
@@ -230,6 +243,7 @@ class Sending(RuleBasedStateMachine):
     def end(self, where: NonceSlot) -> None:
         if where in self.held:
             self.held.discard(where)
+            self.alone.discard(where)
             self.placements.free(where)
 
     @rule(seconds=st.sampled_from([1.0, 300.0, DOUBT_SECONDS]))
@@ -238,7 +252,7 @@ class Sending(RuleBasedStateMachine):
 
     @invariant()
     def only_what_was_sent_is_remembered(self) -> None:
-        assert len(self.placements) <= 4
+        assert len(self.placements) <= 4 + len(self.alone)
 
     @invariant()
     def a_bundler_that_has_something_is_known_to(self) -> None:
@@ -247,8 +261,9 @@ class Sending(RuleBasedStateMachine):
 
     @invariant()
     def what_ended_is_not_remembered(self) -> None:
-        there = {where for where in self.at if self.sends.get(where) and (where in self.held or self.at[where][1])}
-        assert {slot for lane in self.placements._lanes.values() for slot in lane} <= there
+        sent = {where for where in self.at if self.sends.get(where) and (where in self.held or self.at[where][1])}
+        assert {slot for lane in self.placements._lanes.values() for slot in lane} <= sent | self.alone
+        assert self.placements._taken_alone.keys() <= self.alone
 
 
 TestSending = Sending.TestCase
@@ -274,6 +289,37 @@ def test_ten_thousand_that_nobody_holds_are_kept_no_longer_than_they_are_in_doub
     for key in range(10_000, 10_100):
         placements.answered(slot(0, key), placements.sent(slot(0, key), 1, now=10_000.0))
     assert not placements.has(1)
+
+
+def test_what_a_bundler_took_while_it_was_alone_is_there_as_long_as_it_is_held() -> None:
+    held = {slot(20), slot(7, key=1)}
+    placements = Placements(held.__contains__)
+    placements.taken(slot(20), 3)
+    placements.taken(slot(1), 3)  # which was mined before the answer came
+    assert (placements.bundler_of(slot(20), 0), placements.bundler_of(slot(1), 0)) == (3, None)
+    assert [placements.bundler_of_key(slot(sequence), 0) for sequence in (3, 4, 20, 21, 36, 37)] == [
+        None,
+        *[3] * 4,
+        None,
+    ]
+    assert placements.bundler_of_key(slot(21, key=1), 0) is None
+    placements.sent(slot(7, key=1), 4, 0)  # there are others by now
+    held.clear()
+    assert placements.bundler_of(slot(20), 0) is None
+    assert placements.has(3)
+    for each in (slot(20), slot(7, key=1)):
+        placements.free(each)
+    assert not placements.has(3)
+    assert len(placements) == 0
+
+
+def test_of_two_that_were_alone_each_has_what_it_took() -> None:
+    held = {slot(1), slot(1, key=1)}
+    placements = Placements(held.__contains__)
+    placements.taken(slot(1), 1)
+    placements.taken(slot(1, key=1), 2)
+    assert [placements.bundler_of(each, 0) for each in (slot(1), slot(1, key=1))] == [1, 2]
+    assert [placements.bundler_of_key(each, 0) for each in (slot(2), slot(2, key=1))] == [1, 2]
 
 
 def test_what_is_in_doubt_is_there_whatever_else_was_held_in_its_slot_and_ended() -> None:

@@ -83,6 +83,23 @@ def test_a_bundler_that_was_removed_is_forgotten_when_nothing_is_there_any_more_
     assert first not in house.roster.endpoints
 
 
+def test_what_a_bundler_took_while_it_was_alone_is_replaced_there_and_followed_there() -> None:
+    house = House(FIRST)
+    assert house.roster.alone is house.roster.endpoints[0]
+    house.held.add(slot(1))
+    house.roster.placements.taken(slot(1), house.roster.endpoints[0].number)
+    house.roster.take([SECOND, FIRST])
+    assert house.roster.alone is None
+    assert (house.asked(where=slot(1)), house.asked(where=slot(2))) == ([FIRST], [FIRST, SECOND])
+    house.roster.take([SECOND])
+    assert (house.asked(where=slot(1)), house.asked(where=slot(2))) == ([FIRST], [SECOND])
+    assert house.roster.alone is None
+    house.held.clear()
+    house.roster.placements.free(slot(1))
+    assert house.roster.alone is house.roster.endpoints[0]
+    assert house.asked(where=slot(1)) == [SECOND]
+
+
 def test_two_keys_at_one_host_are_two_bundlers() -> None:
     house = House(FIRST, FIRST.replace("one", "two"))
     numbers = [each.number for each in house.roster.endpoints]
