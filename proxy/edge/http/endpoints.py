@@ -51,6 +51,13 @@ class BundlerEndpoint:
         default_factory=lambda: {kind: Breaker(kind) for kind in QuestionKind}
     )
 
+    def go_on_as(self, other: BundlerEndpoint) -> None:
+        """It has the other's URL from now on: how it fares there nobody knows. What may have been a key of it is none
+        to tell either."""
+        self.url, self.line = other.url, None
+        self.secrets = tuple(sorted({*other.secrets, *self.secrets}, key=lambda each: (-len(each), each)))
+        self.health, self.problem = Health.UNKNOWN, None
+
     def is_well(self, kind: QuestionKind) -> bool:
         """Whether nothing speaks against asking it such a question, before any other that stands behind it."""
         return self.health in _FIT and self.breakers[kind].rests_until is None

@@ -104,7 +104,7 @@ def _recognised(fresh: Sequence[BundlerEndpoint], before: Sequence[BundlerEndpoi
     for index, same in found.items():
         each = fresh[index]
         if same.url != each.url:
-            same.url, same.health, same.problem = each.url, Health.UNKNOWN, None
+            same.go_on_as(each)
         same.name = each.name
     return tuple(found.get(index, each) for index, each in enumerate(fresh))
 

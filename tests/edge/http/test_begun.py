@@ -147,6 +147,28 @@ async def test_what_was_begun_before_the_settings_named_another_bundler_is_where
         assert first.methods == [SEND, SEND]
 
 
+@pytest.mark.parametrize("submit", [True, False])
+async def test_once_the_settings_give_a_bundler_another_key_nothing_goes_where_the_old_one_leads(
+    *, submit: bool
+) -> None:
+    async with RecordingBundler() as bundler, warm(bundler) as upstream:
+        told = Told()
+        assert begin(upstream, told, submit=submit)
+        await told.end()
+        upstream.take([f"{bundler.url}/another-key-of-the-gate"], total_seconds=30.0)
+        assert await upstream.probe()
+        bundler.requests.clear()
+        bundler.answers[SEND] = bundler.answers[READ] = Answer(
+            error={"code": -32602, "message": "another-key-of-the-gate is over its quota"}
+        )
+        told = Told()
+        assert begin(upstream, told, submit=submit)
+        ended = await told.end()
+        assert isinstance(ended, UpstreamReply)
+        assert [each.path for each in bundler.requests] == ["/rpc/another-key-of-the-gate"]
+        assert b"another-key-of-the-gate" not in ended.body
+
+
 async def test_what_is_not_answered_in_time_is_given_up() -> None:
     settings = replace(SETTINGS, total_seconds=0.01)
     async with RecordingBundler() as bundler, warm(bundler, settings=settings) as upstream:
