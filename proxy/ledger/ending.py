@@ -8,7 +8,7 @@ sessions in the same step, so that none is counted twice, however often its end 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from proxy.ledger.operations import Ended, Evidence, InFlight
@@ -66,21 +66,21 @@ Values = Sequence[Any]
 """Of `END`."""
 
 
-def end(ended: Iterable[HoldName], remembered: Iterable[Ended]) -> list[Statement]:
+def end(ended: Sequence[HoldName], remembered: Sequence[Ended]) -> list[Statement]:
     """Operations that hold nothing any more, some of them remembered; those that were mined count for their sessions,
     each once."""
-    statements: list[Statement] = []
+    names = [each.operation.reservation.name for each in remembered]
+    if names == list(ended):  # nearly always
+        return [(END, _values(each)) for each in remembered]
     left = dict.fromkeys(ended)
-    for each in remembered:
-        values = _values(each)
-        if each.name in left:
-            del left[each.name]
-            statements.append((END, values))
+    statements: list[Statement] = []
+    for name, each in zip(names, remembered, strict=True):
+        if name in left:
+            del left[name]
+            statements.append((END, _values(each)))
         else:  # it was sent again since
-            statements += spelled_out(values)[:-1]
-    if left:
-        statements += [(DROP, name_in_rows(name)) for name in left]
-    return statements
+            statements += spelled_out(_values(each))[:-1]
+    return statements + [(DROP, name_in_rows(name)) for name in left]
 
 
 def revive(flight: InFlight) -> list[Statement]:
@@ -113,19 +113,20 @@ def spelled_out(values: Values) -> list[Statement]:
 
 
 def _values(ended: Ended) -> Values:
-    evidence, mined, operation = ended.evidence, ended.mined, ended.operation
+    operation, ended_at, mined, cause, evidence, added, counted_at, _, is_restated = ended
+    held = operation.reservation
     return (
-        *name_in_rows(operation.reservation.name),
-        operation.reservation.slot.chain_id,
-        ended.ended_at,
-        str(ended.cause),
+        *name_in_rows(held.name),
+        held.slot.chain_id,
+        ended_at,
+        cause._value_,
         evidence.block,
         evidence.block_hash,
         None if mined is None else mined.success,
-        ended.added,
-        ended.counted_at,
+        added,
+        counted_at,
         _told(evidence),
-        record_to_json(operation) if ended.restated else None,
+        record_to_json(operation) if is_restated else None,
         *(counted_of(ended) or _COUNTS_FOR_NOBODY),
     )
 

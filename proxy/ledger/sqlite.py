@@ -152,8 +152,8 @@ PRUNE_SOME: Final = """DELETE FROM operations_ended WHERE id IN
 
 def begin(operation: AcceptedOperation, stage: Stage = Stage.FORWARDED, silent_seconds: float = 0.0) -> Statement:
     """Hold this operation; one that is held already stays as it is."""
-    name = name_in_rows(operation.name)
-    return BEGIN, (*name, operation.accepted_at, record_to_json(operation), str(stage), silent_seconds)
+    name = name_in_rows(operation.reservation.name)
+    return BEGIN, (*name, operation.accepted_at, record_to_json(operation), stage._value_, silent_seconds)
 
 
 def advance(name: HoldName, stage: Stage) -> Statement:

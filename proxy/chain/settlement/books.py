@@ -103,8 +103,9 @@ class Books:
             self._on_behind()
         else:
             for ended in outcome.remembered:
-                if self._unwritten.get(ended.name) is ended:
-                    del self._unwritten[ended.name]
+                name = ended.operation.reservation.name
+                if self._unwritten.get(name) is ended:
+                    del self._unwritten[name]
             self._revived.difference_update(flight.operation.name for flight in outcome.revived)
 
     def _hear(self, outcome: Outcome) -> None:
@@ -113,9 +114,9 @@ class Books:
             self._revived.add(flight.operation.name)
             for since in self._recalls.values():
                 since.add(flight.operation.name)
-        for ended in outcome.remembered:
-            self._unwritten[ended.name] = ended
-            self._revived.discard(ended.name)
+        names = [ended.operation.reservation.name for ended in outcome.remembered]
+        self._unwritten.update(zip(names, outcome.remembered, strict=True))
+        self._revived.difference_update(names)
 
     async def keep_again(self) -> None:
         """Keep what could not be kept before, as it stands now: later outcomes may be on disk already."""

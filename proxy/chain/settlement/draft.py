@@ -46,7 +46,7 @@ class OutcomeDraft:
             sessions=tuple(self.sessions.values()),
             declared_uses=self.uses,
             stages=tuple(self.stages),
-            ended=tuple(each.name for each in self.remembered),
+            ended=tuple([each.operation.reservation.name for each in self.remembered]),
             remembered=tuple(self.remembered),
             revived=tuple(self.revived),
             rules=RuleRows.joined(self.rules) if self.rules else NO_ROWS,

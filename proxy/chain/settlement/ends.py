@@ -143,10 +143,11 @@ class Ends:
 
     def end(self, draft: OutcomeDraft, name: HoldName, cause: Cause, evidence: Evidence) -> None:
         """The operation will not be mined under this claim: it holds nothing."""
-        operation, stage = self._take(name)
+        left = self._flights.leave(name)
         self._ledger.expire(name)
-        if operation is None:
+        if left is None:
             return
+        operation, stage = left
         now = self._clock()
         self._changed(draft, self._registry.dropped(name, now))
         self._close(
@@ -246,10 +247,11 @@ class Ends:
         """What one claim has used is counted, and it is over; `told` is what is kept of it."""
         name, added = counted.name, False
         is_counted = self._ledger.is_counted(name) if counted.charges else None
-        operation, stage = self._take(name)
+        left = self._flights.leave(name)
         self._ledger.expire(name)
-        if operation is None:
+        if left is None:
             return
+        operation, stage = left
         if counted.charges or operation.changes:
             added = self._charge(draft, counted, operation.changes, mined, now, is_counted=is_counted)
         else:
@@ -306,11 +308,6 @@ class Ends:
         draft.weight += weight_of(ended)
         self._remembered.remember(name_of(ended))
         draft.told.append(_made(End, (ended, stage in LET_GO)))
-
-    def _take(self, name: HoldName) -> tuple[AcceptedOperation | None, Stage]:
-        """The claim leaves the flights, and with the last one its operation."""
-        flight = self._flights.get(name.user_op_hash)
-        return (None, Stage.ACCEPTED) if flight is None else (self._flights.leave(name), flight.stage)
 
     def _changed(self, draft: OutcomeDraft, sessions: Collection[KnownSession]) -> None:
         draft.sessions.update((known.key, known) for known in sessions)

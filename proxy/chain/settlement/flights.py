@@ -4,6 +4,7 @@ through.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, replace
 from typing import Final
@@ -39,6 +40,11 @@ class Flight:
         return min(each.known_at for each in self.claims.values())
 
     @property
+    def accepted_at(self) -> float:
+        """When it was sent first, in unix seconds."""
+        return min(each.accepted_at for each in self.claims.values())
+
+    @property
     def slot(self) -> NonceSlot:
         """What it competes for, whatever its claim."""
         return next(iter(self.claims.values())).reservation.slot
@@ -54,17 +60,16 @@ class Flights:
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
-        self._flights: dict[Hash32, Flight] = {}
+        self._flights: OrderedDict[Hash32, Flight] = OrderedDict()  # nothing of these was let go; as they were sent
+        self._let_go: dict[Hash32, Flight] = {}
         self._senders: dict[Address, int] = {}
         self.unmined: DueHeap[Hash32] = DueHeap()
         """By the seconds known at which something is let go."""
         self._over: DueHeap[Hash32] = DueHeap()  # by the end of validity of a claim, in unix seconds
-        self.awaited: DueHeap[Hash32] = DueHeap()
-        """Those of which nothing was let go, by when they were sent, in unix seconds."""
         self.on_gone: Callable[[Hash32], None] = _nobody
 
     def __len__(self) -> int:
-        return len(self._flights)
+        return len(self._flights) + len(self._let_go)
 
     def __contains__(self, name: object) -> bool:
         """Whether an operation is in flight under this claim."""
@@ -72,21 +77,28 @@ class Flights:
 
     def get(self, user_op_hash: Hash32) -> Flight | None:
         """What is known of an operation in flight."""
-        return self._flights.get(user_op_hash)
+        return self._flights.get(user_op_hash) or self._let_go.get(user_op_hash)
 
     def claim(self, name: HoldName) -> AcceptedOperation | None:
         """The operation under this claim."""
-        flight = self._flights.get(name.user_op_hash)
+        flight = self.get(name.user_op_hash)
         return None if flight is None else flight.claims.get(name)
+
+    @property
+    def oldest_at(self) -> float | None:
+        """When that one was sent, in unix seconds, of which nothing was let go and which waits for longest; `None` when
+        there is none."""
+        oldest = next(iter(self._flights.values()), None)
+        return None if oldest is None else oldest.accepted_at
 
     @property
     def let_go_now(self) -> int:
         """How many are remembered, something of theirs let go, while their nonces are unused."""
-        return len(self._flights) - len(self.awaited)
+        return len(self._let_go)
 
     def hashes(self) -> tuple[Hash32, ...]:
         """All of them. Takes as long as there are many: for a chain that begins anew."""
-        return tuple(self._flights)
+        return (*self._flights, *self._let_go)
 
     def senders(self) -> Set[Address]:
         """Whose they are: a view of what is so at any time."""
@@ -94,56 +106,66 @@ class Flights:
 
     def begin(self, operation: AcceptedOperation, stage: Stage, silent_seconds: float = 0.0) -> Flight:
         """In flight from now on, under this claim too."""
-        user_op_hash, reservation = operation.user_op_hash, operation.reservation
-        flight = self._flights.get(user_op_hash)
-        if flight is None:
-            flight = self._flights[user_op_hash] = Flight({}, stage, silent_seconds)
-            sender = reservation.slot.sender
+        reservation = operation.reservation
+        user_op_hash, sender = reservation.user_op_hash, reservation.slot.sender
+        flight = self._flights.get(user_op_hash) or self._let_go.get(user_op_hash)
+        if flight is not None:
+            flight.claims.setdefault(reservation.name, operation)
+        else:
+            flight = Flight({reservation.name: operation}, stage, silent_seconds)
             self._senders[sender] = self._senders.get(sender, 0) + 1
-            if stage not in LET_GO:
-                self.awaited.put(user_op_hash, operation.accepted_at)
+            if stage in LET_GO:
+                self._let_go[user_op_hash] = flight
+            else:
+                self._flights[user_op_hash] = flight
                 self.unmined.put(user_op_hash, operation.known_at + self._patience.unmined_after - silent_seconds)
-        flight.claims.setdefault(operation.name, operation)
         if reservation.valid_until is not None and user_op_hash not in self._over:
             self._over.put(user_op_hash, self._past(reservation.valid_until))
         return flight
 
     def move(self, name: HoldName, bundler: str) -> None:
         """Under this claim it goes to the bundler of that mark, if it is in flight still."""
-        flight, operation = self._flights.get(name.user_op_hash), self.claim(name)
+        flight, operation = self.get(name.user_op_hash), self.claim(name)
         if flight is not None and operation is not None:
             flight.claims[name] = replace(operation, bundler=bundler)
 
     def let_go(self, user_op_hash: Hash32) -> None:
         """Something of it is held no more: it is not waited for, and remembered."""
         self.unmined.discard(user_op_hash)
-        self.awaited.discard(user_op_hash)
+        flight = self._flights.pop(user_op_hash, None)
+        if flight is not None:
+            self._let_go[user_op_hash] = flight
 
     def hold_again(self, flight: Flight, stage: Stage, known_seconds: float) -> None:
         """All of it is held again, and waited for from then on, in seconds known."""
         user_op_hash = flight.user_op_hash
         flight.silent_seconds, flight.stage = 0.0, stage
         self.unmined.put(user_op_hash, known_seconds + self._patience.unmined_after)
-        self.awaited.put(user_op_hash, min(each.accepted_at for each in flight.claims.values()))
+        self._let_go.pop(user_op_hash, None)
+        self._flights[user_op_hash] = flight
+        self._flights.move_to_end(user_op_hash, last=False)  # it was waited for until something was let go
 
-    def leave(self, name: HoldName) -> AcceptedOperation | None:
-        """The claim is over, and with the last one its operation is in flight no more."""
-        flight = self._flights.get(name.user_op_hash)
+    def leave(self, name: HoldName) -> tuple[AcceptedOperation, Stage] | None:
+        """The claim is over, and with the last one its operation is in flight no more. The operation and how far it had
+        come; `None` where it is not in flight under this claim."""
+        user_op_hash = name.user_op_hash
+        flight = self._flights.get(user_op_hash) or self._let_go.get(user_op_hash)
         operation = None if flight is None else flight.claims.pop(name, None)
-        if flight is None or operation is None or flight.claims:
-            return operation
-        del self._flights[name.user_op_hash]
+        if flight is None or operation is None:
+            return None
+        if flight.claims:
+            return operation, flight.stage
+        if self._flights.pop(user_op_hash, None) is None:
+            del self._let_go[user_op_hash]
         sender = operation.reservation.slot.sender
         if left := self._senders[sender] - 1:
             self._senders[sender] = left
         else:
             del self._senders[sender]
-        user_op_hash = name.user_op_hash
         self.unmined.discard(user_op_hash)
-        self.awaited.discard(user_op_hash)
         self._over.discard(user_op_hash)
         self.on_gone(user_op_hash)
-        return operation
+        return operation, flight.stage
 
     def is_over(self, flight: Flight, now: float) -> bool:
         """Whether the validity of every claim has ended by then (unix seconds), and a margin."""
@@ -152,13 +174,13 @@ class Flights:
 
     def is_unmined(self, user_op_hash: Hash32) -> bool:
         """Whether an operation has been absent from the blocks for long enough for something to be let go."""
-        flight = self._flights.get(user_op_hash)
+        flight = self.get(user_op_hash)
         return flight is not None and flight.stage not in LET_GO and user_op_hash not in self.unmined
 
     def pop_over(self, now: float) -> Iterator[Flight]:
         """Those for which that has come to be so."""
         for user_op_hash in self._over.pop_due(now):
-            flight = self._flights[user_op_hash]
+            flight = self._flights.get(user_op_hash) or self._let_go[user_op_hash]
             if self.is_over(flight, now):
                 yield flight
                 continue

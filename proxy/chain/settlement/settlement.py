@@ -99,7 +99,7 @@ class Settlement:
 
     def oldest_seconds(self) -> float:
         """For how long the oldest operation has been in flight of which nothing was let go; 0 when there is none."""
-        first = self.flights.awaited.first()
+        first = self.flights.oldest_at
         return 0.0 if first is None else max(self._clock() - first, 0.0)
 
     # before and after an operation is sent
@@ -156,10 +156,10 @@ class Settlement:
                 self._ledger.loosen(name, grip_of(flight.stage, self._patience.unmined_grip))
             return
         self._unkept.discard(name)
-        operation = self.flights.leave(name)
+        left = self.flights.leave(name)
         self.books.note(Outcome(ended=(name,)))
-        if said is not None and operation is not None:
-            self._tell(self.ends.refused(operation, Evidence(said=said)))
+        if said is not None and left is not None:
+            self._tell(self.ends.refused(left[0], Evidence(said=said)))
 
     async def follow(self, operation: AcceptedOperation, stage: Stage = Stage.ACCEPTED) -> None:
         """The bundler took this operation; or no answer came, and it may have. What it grants is pending.

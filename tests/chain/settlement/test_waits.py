@@ -105,3 +105,14 @@ async def test_what_is_sent_again_after_a_restart_is_waited_for_by_itself_and_fo
     assert scene.lookout.polling.next_due() is not None
     await scene.tell(10, mined(name(1), 10, nonce=1))
     assert scene.lookout.polling.next_due() is None
+
+
+async def test_what_was_let_go_is_not_waited_for_and_is_the_oldest_again_where_it_is_held_again() -> None:
+    scene = Scene()
+    op = await scene.accept(1, nonce=1)
+    await scene.settlement.letting_go.release(op, "by alice")
+    scene.clock.now += 10
+    assert (scene.settlement.oldest_seconds(), scene.settlement.flights.let_go_now, len(scene.settlement)) == (0, 1, 1)
+    await scene.accept(2, nonce=2)
+    await scene.accept(1, nonce=1)
+    assert (scene.settlement.oldest_seconds(), scene.settlement.flights.let_go_now, len(scene.settlement)) == (10, 0, 2)
