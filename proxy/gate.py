@@ -367,11 +367,14 @@ class Gate:
 
 def asker_of(method: str, context: RequestContext, *, preview: bool = False) -> AskedBy:
     """Who asks by this method, as rules know of it."""
-    return AskedBy(
-        chain=context.chain,
-        client=context.client,
-        method=method,
-        preview=preview,
-        peer=context.remote or "",
-        absent_rate=context.guest.absent_rate,
-    )
+    asked = context.asked.get(method)
+    if asked is None:
+        asked = context.asked[method] = AskedBy(
+            chain=context.chain,
+            client=context.client,
+            method=method,
+            preview=preview,
+            peer=context.remote or "",
+            absent_rate=context.guest.absent_rate,
+        )
+    return asked

@@ -11,6 +11,7 @@ from proxy.clients.licence import ANYBODY, Guest
 from proxy.errors import MethodNotFound, NotLicensed, RateLimited, RpcError
 from proxy.jsonrpc import Reply
 from proxy.judge.decision import Decision
+from proxy.judge.reading import Arrival
 from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.ledger.reservation import NonceSlot, Reservation
 from proxy.methods import MethodClass
@@ -58,6 +59,7 @@ class RequestContext:
     """Where a request came in: the chain's name, the client's name, the caller's household, what the client may do.
 
     `traceparent` is the caller's header of that name as it came, where requests are traced; `line` the WebSocket.
+    `asked` is who asks by each method that judges, as rules know of them: the same for all requests of a connection.
     """
 
     chain: str
@@ -66,6 +68,7 @@ class RequestContext:
     guest: Guest = ANYBODY
     traceparent: str | None = None
     line: FeedLine | None = None
+    asked: dict[str, Arrival] = field(default_factory=dict, repr=False, compare=False)
 
 
 class OperationEnd(NamedTuple):

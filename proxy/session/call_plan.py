@@ -13,7 +13,7 @@ from proxy.session.addresses import PolicyContract
 from proxy.session.bound import BoundPolicy, BoundTerms, bound_terms
 from proxy.session.counters import Charge, Counter, Meter, merge_charges
 from proxy.session.granted import is_granted
-from proxy.session.policies.policy import ActionPolicy, Outcome, Passed, UserOpPolicy, UserOpView
+from proxy.session.policies.policy import PASSED, ActionPolicy, Outcome, Passed, UserOpPolicy, UserOpView
 from proxy.session.signers import KeyCheck, key_check
 from proxy.session.state import SessionState
 from proxy.session.transitions import PUBLISHED
@@ -187,6 +187,8 @@ class _Asking:
 
     def _has(self, outcome: Outcome) -> bool:
         """Count what a policy that passes counts; whether it does."""
+        if outcome is PASSED:
+            return True
         if not isinstance(outcome, Passed):
             return False
         if outcome.validation_data:

@@ -121,6 +121,8 @@ class RuleRun:
 
     def charges(self) -> tuple[Charge, ...]:
         """What the rules have charged, one per rule reached."""
+        if not self._spent:
+            return ()
         return tuple(
             Charge(self._meter.counter(bytes([index])), amount, self._rules[index].limit)
             for index, amount in self._spent.items()

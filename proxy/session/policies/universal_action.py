@@ -9,6 +9,7 @@ from proxy.record import record
 from proxy.session.counters import ConfigKey, Meter
 from proxy.session.policies.parameter_rules import RULE, ParameterRule, RuleRun, rules_from_members, value_over
 from proxy.session.policies.policy import (
+    PASSED,
     Failed,
     Initialised,
     Outcome,
@@ -70,7 +71,8 @@ class UniActionPolicy:
                 return refusal
             if refusal is not None:
                 return Failed(refusal, run.charges())
-        return Passed(charges=run.charges())
+        charges = run.charges()
+        return Passed(charges=charges) if charges else PASSED
 
 
 @remembering
