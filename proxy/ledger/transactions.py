@@ -10,7 +10,6 @@ import resource
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from math import inf
 from typing import Any, Final
 
 from proxy.ledger import ending, rule_tables
@@ -25,9 +24,6 @@ STAND_FOR: Final[Mapping[str, Callable[[Sequence[Any]], Sequence[Statement]]]] =
 """Texts that stand for several statements, each with what spells them out."""
 
 _SLOW_SECONDS: Final = 0.02
-_LATELY_SECONDS: Final = 0.002
-"""To ask how often a thread has waited takes as long as a good part of a write: an answer does for so long. What is
-waited meanwhile, by whatever, is taken for the disk's where the write turns out to be slow."""
 _REST_SECONDS: Final = 5.0
 
 
@@ -71,15 +67,13 @@ class SlowDisk:
         self._stopwatch = stopwatch
         self._waits = waits
         self._began, self._waited = 0.0, 0
-        self._asked = -inf
         self._rests_until = 0.0
 
     def begin(self) -> bool:
         """Whether something may be written now; then `end` it."""
-        self._began = now = self._stopwatch()
-        if now - self._asked > _LATELY_SECONDS:
-            self._asked, self._waited = now, self._waits()
-        return now >= self._rests_until
+        # for each write anew: what was waited a moment before it is not the disk's
+        self._began, self._waited = self._stopwatch(), self._waits()
+        return self._began >= self._rests_until
 
     def end(self) -> None:
         """It is written."""
