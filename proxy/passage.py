@@ -15,7 +15,7 @@ from proxy.admission import Judgement
 from proxy.carried import read_carried, read_place
 from proxy.errors import UpstreamUnavailable
 from proxy.gate import Gate, asker_of
-from proxy.jsonrpc import Request, print_json
+from proxy.jsonrpc import Reply, Request, print_json
 from proxy.judge.verdict import Mode
 from proxy.ledger.reservation import NonceSlot
 from proxy.methods import PREVIEWS, TELL_OF_BLOCKS, MethodClass, check_arity, classify
@@ -173,7 +173,8 @@ class _Crossing(_Way):
         preview = method_class in PREVIEWS
         if not preview and guest.may_send_any and (seen := read_place(request.params, gate.serving)) is not None:
             params, served, sender, nonce = seen
-            return params, Submission(NonceSlot(gate.settings.chain_id, served.address, sender, nonce), guest.has_key)
+            slot = _made(NonceSlot, (gate.settings.chain_id, served.address, sender, nonce))
+            return params, _made(Submission, (slot, guest.has_key))
         carried = read_carried(request.method, method_class, request.params, gate.serving)
         op, entry_point = carried.op, carried.entry_point
         guest.admit_operation(op, entry_point, gate.settings.session_modules, preview=preview)
@@ -187,9 +188,11 @@ class _Crossing(_Way):
             if isinstance(ended, UpstreamUnavailable):
                 answer, outcome = self._passage.gate.told(self._request, self._method_class, ended)
             else:
-                self._passage.recorder.forwarded(ended.endpoint, self._passage.stopwatch() - self._started)
-                self._note_sent(ended)
-                if self._tells_of_blocks(ended):
+                passage, reply = self._passage, ended.reply
+                passage.recorder.forwarded(ended.endpoint, passage.stopwatch() - self._started)
+                if reply.is_error or passage.gate.refused.known:
+                    self._note_sent(ended)
+                if self._submission is None and self._tells_of_blocks(reply):
                     self._waiting.wait_for(self._tell(ended))
                     return
                 answer, outcome = passed_on(self._request, ended)
@@ -197,8 +200,7 @@ class _Crossing(_Way):
             answer, outcome = self._told(error)
         self._end(answer, outcome)
 
-    def _tells_of_blocks(self, ended: Forwarded) -> bool:
-        reply = ended.reply
+    def _tells_of_blocks(self, reply: Reply) -> bool:
         return self._request.method in TELL_OF_BLOCKS and not reply.is_error and reply.result is not None
 
     async def _asked(self, asking: Awaitable[Forwarded]) -> Answer:

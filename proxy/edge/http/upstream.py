@@ -146,7 +146,7 @@ class HttpUpstream(BundlerAsker):
                 self._note_answer(endpoint, QuestionKind.SEND, answer, slot, answers)
                 if noted is not None:
                     self._placed(answer, slot, noted)
-                elif (meaning := meaning_of_reply(answer)) is Meaning.ACCEPTED:
+                elif not answer.reply.is_error or (meaning := meaning_of_reply(answer)) is Meaning.ACCEPTED:
                     self._placements.taken(slot, endpoint.number)
                 elif meaning is Meaning.UNKNOWN:
                     self._placements.sent(slot, endpoint.number, self._stopwatch())
