@@ -24,11 +24,11 @@ class FullestWindows:
     def __init__(self) -> None:
         self._fullest: dict[bytes, FullWindow] = {}  # by rule
 
-    def meet(self, uses: Mapping[CountKey, tuple[int, int]]) -> None:
-        """So much is used of these windows, each with its limit."""
+    def meet(self, shares: Mapping[CountKey, float]) -> None:
+        """Such a share of its limit is used of each of these windows."""
         fullest = self._fullest
-        for key, (used, limit) in uses.items():
-            before, share = fullest.get(key.rule), used / limit if limit > 0 else 0.0
+        for key, share in shares.items():
+            before = fullest.get(key.rule)
             if before is None or share >= before.share or key == before.key:
                 fullest[key.rule] = _made(FullWindow, (share, key))
 

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Final
 
 from proxy.errors import StateUnavailable
 from proxy.judge.counts import (
@@ -43,18 +43,13 @@ _HISTORY_SECONDS: Final = 90 * 86_400
 the longest."""
 
 
-class _Learnt(NamedTuple):
-    history: History
-    updated: float
-
-
 _made: Final = tuple.__new__
 """Makes a named tuple without a call of Python's: several are made for each operation."""
 
 
-def lasting(learnt: tuple[History, float], now: float) -> History | None:
-    """What was learnt, and when last, as it is now: a row that has not grown for a day is none."""
-    history, updated = learnt
+def lasting(learnt: HistoryRow, now: float) -> History | None:
+    """What was learnt as it is now: a row that has not grown for a day is none."""
+    _, history, updated = learnt
     return None if type(history) is Row and now - updated >= ROW_SECONDS else history
 
 
@@ -68,7 +63,7 @@ class RuleCounts:
         self._counted_by = counted_by
         self.whole_since: int | None = None  # what was counted before may be missing; None: nothing is
         self._windows = Windows()
-        self._histories: OrderedDict[CountKey, _Learnt] = OrderedDict()  # what learnt last is last
+        self._histories: OrderedDict[CountKey, HistoryRow] = OrderedDict()  # what learnt last is last
         self._strangers = Windows()  # requests that nobody's signature was checked for, by who brought them
         self.held = RulesInFlight()
         self.fullest = FullestWindows()
@@ -107,7 +102,7 @@ class RuleCounts:
         """Whether each of these is of a count of its own, and fits or is held all the same: nearly always. Of hundreds
         each is looked up with as few calls as can be, as nothing else is done meanwhile."""
         total, moment, in_flight = self._windows.total_at, self._windows.moment(now), self.held.amounts
-        uses: dict[CountKey, tuple[int, int]] = {}  # with the limit
+        shares: dict[CountKey, float] = {}  # of its limit that is used, by each count
         for charge in charges:
             key, limit = charge.key, charge.limit
             if isinstance(charge, WindowCharge):
@@ -116,15 +111,14 @@ class RuleCounts:
                 present, held = self._windows.marks_at(key, moment), self.held.marks_of_all.get(key, NO_MARKS)
                 wanted = 0 if charge.mark in present or charge.mark in held else 1
                 used = len(present) + len(held) - in_both(present, held)
-            if used + wanted <= limit:
-                uses[key] = used + wanted, limit
-            elif charge.binding or not charge.overflows:
-                return False
-            else:
-                uses[key] = used, limit
-        if len(uses) < len(charges):
+            if (use := used + wanted) > limit:
+                if charge.binding or not charge.overflows:
+                    return False
+                use = used
+            shares[key] = use / limit if limit else 0.0
+        if len(shares) < len(charges):
             return False
-        self.fullest.meet(uses)
+        self.fullest.meet(shares)
         return True
 
     def _refusal(
@@ -150,7 +144,7 @@ class RuleCounts:
         fits = used + in_flight + wanted <= limit
         # what is not vouched for is no use yet
         met = used + in_flight + (wanted if fits else 0) if view.bringer is None else sum(self._used(key, now))
-        self.fullest.meet({key: (met, limit)})
+        self.fullest.meet({key: met / limit if limit else 0.0})
         if fits:
             return None
         return RuleRefusal(key, limit, used, in_flight, wanted)
@@ -226,7 +220,7 @@ class RuleCounts:
             key, before = lesson.key, None
             learnt = histories.get(key)
             if learnt is not None:
-                before = learnt[0] if type(learnt[0]) is not Row else lasting(learnt, now)
+                before = learnt.history if type(learnt.history) is not Row else lasting(learnt, now)
             elif success and type(lesson) is OutcomeLesson:
                 continue  # it teaches nothing
             if rules is not None and key.rule not in rules:
@@ -236,13 +230,13 @@ class RuleCounts:
                 histories.pop(key, None)
                 rows.append(HistoryRow(key, None, 0.0))
                 continue
-            histories[key] = _made(_Learnt, (history, now))
+            histories[key] = row = _made(HistoryRow, (key, history, now))
             if learnt is not None:
                 histories.move_to_end(key)
-            rows.append(_made(HistoryRow, (key, history, now)))
+            rows.append(row)
         while histories:
             first = next(iter(histories))
-            if histories[first][1] >= now - _HISTORY_SECONDS and len(histories) <= _MOST_HISTORIES:
+            if histories[first].updated >= now - _HISTORY_SECONDS and len(histories) <= _MOST_HISTORIES:
                 break
             del histories[first]
             self._unsaved[first, None] = None  # nor is it found again after a restart
@@ -276,8 +270,8 @@ class RuleCounts:
         return self._windows.total_at
 
     @property
-    def histories(self) -> Mapping[CountKey, tuple[History, float]]:
-        """What was learnt so far, and when last."""
+    def histories(self) -> Mapping[CountKey, HistoryRow]:
+        """What was learnt so far."""
         return self._histories
 
     def total(self, key: CountKey, view: RuleUseView, now: float) -> int:
@@ -345,7 +339,7 @@ class RuleCounts:
         self._windows.restore(rows.buckets, rows.marks)
         for row in sorted(rows.histories, key=_updated):
             if row.history is not None:
-                self._histories[row.key] = _Learnt(row.history, row.updated)
+                self._histories[row.key] = row
 
     def rows_now(self, rows: RuleRows) -> RuleRows:
         """The same rows as they stand now."""
@@ -363,8 +357,7 @@ class RuleCounts:
         return RuleRows(tuple(buckets), (), tuple(histories))
 
     def _history_row(self, key: CountKey) -> HistoryRow:
-        learnt = self._histories.get(key)
-        return HistoryRow(key, None, 0.0) if learnt is None else HistoryRow(key, *learnt)
+        return self._histories.get(key) or HistoryRow(key, None, 0.0)
 
 
 def _by_key(charges: Iterable[RuleCharge]) -> Collection[tuple[CountKey, Sequence[RuleCharge]]]:

@@ -40,4 +40,5 @@ class SlotCounts:
         learnt = self._histories.get(key)
         if learnt is None:
             return None
-        return lasting(learnt, self._now) if type(learnt[0]) is Row else learnt[0]
+        history = learnt.history
+        return history if type(history) is not Row else lasting(learnt, self._now)

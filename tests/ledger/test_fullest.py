@@ -1,4 +1,4 @@
-"""Of each rule the fullest window that operations met is told once, and what nobody may use is full of nothing."""
+"""Of each rule the fullest window that operations met is told once."""
 
 from __future__ import annotations
 
@@ -10,24 +10,18 @@ ALICE, BOB, OTHERS = CountKey(b"cap", b"alice"), CountKey(b"cap", b"bob"), Count
 
 def test_the_fullest_window_that_was_met_stands_for_its_rule_until_it_is_met_less_full_itself() -> None:
     windows = FullestWindows()
-    windows.meet({ALICE: (90, 100), OTHERS: (1, 4)})
-    windows.meet({BOB: (10, 100)})
+    windows.meet({ALICE: 0.9, OTHERS: 0.25})
+    windows.meet({BOB: 0.1})
     assert [*windows.take()] == [FullWindow(0.9, ALICE), FullWindow(0.25, OTHERS)]
     assert not windows.take()
-    windows.meet({ALICE: (90, 100)})
-    windows.meet({ALICE: (5, 100)})
-    windows.meet({BOB: (10, 100)})
+    windows.meet({ALICE: 0.9})
+    windows.meet({ALICE: 0.05})
+    windows.meet({BOB: 0.1})
     assert [*windows.take()] == [FullWindow(0.1, BOB)]
-
-
-def test_a_limit_of_nothing_is_no_fault() -> None:
-    windows = FullestWindows()
-    windows.meet({ALICE: (0, 0)})
-    assert [*windows.take()] == [FullWindow(0.0, ALICE)]
 
 
 def test_rules_that_are_gone_leave_nothing() -> None:
     windows = FullestWindows()
-    windows.meet({ALICE: (1, 2), OTHERS: (1, 4)})
+    windows.meet({ALICE: 0.5, OTHERS: 0.25})
     windows.keep_only({b"rate"})
     assert [*windows.take()] == [FullWindow(0.25, OTHERS)]
