@@ -130,6 +130,10 @@ class Sums:
                     buckets[-1] = start, ends, after
                     self._total += amount
                     return after, ends
+                if newest < start:
+                    buckets.append((start, expires, amount))
+                    self._total += amount
+                    return amount, expires
         return self.add(Bucket(start, expires), amount)
 
     def is_over(self, now: int) -> bool:
@@ -195,6 +199,8 @@ class Windows:
     def moment(self, now: float) -> int:
         """The time by which things are counted: `now`, or what it was before the clock stepped back."""
         second = int(now)
+        if second == self._now:  # nearly always
+            return second
         if second > self._now or second < self._now - _STEP_BACK_SECONDS:
             self._now = second
         return self._now
