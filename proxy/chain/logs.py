@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from binascii import unhexlify
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
 from proxy.errors import InvalidParams
 from proxy.userop.primitives import Address, Hash32, json_type, parse_address, parse_bytes, parse_hash, parse_uint
@@ -33,6 +35,12 @@ class Log(NamedTuple):
 _made: Final = tuple.__new__
 _LENGTHS: Final = {66}
 """Of a topic's text."""
+_WORDS: Final[Sequence[Callable[[bytes], tuple[Any, ...]]]] = [  # Any: as many hashes as there are
+    struct.Struct("32s" * number).unpack for number in range(_MOST_TOPICS + 1)
+]
+"""By the number of topics, what takes their bytes apart."""
+_NAMES: Final = ("address", "blockNumber", "blockHash", "transactionHash")
+_names_of: Final = itemgetter(*_NAMES)
 _Place = tuple[Address, int, Hash32, Hash32]
 
 
@@ -48,22 +56,23 @@ class LogReader:
 
     def read(self, value: object) -> Log:
         """The log of a JSON value. Raises `InvalidParams`, also for a log of a block not mined yet."""
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):
             raise InvalidParams(self._field, f"wanted an object, got {json_type(value)}")
         get = value.get
-        named = get("address"), get("blockNumber"), get("blockHash"), get("transactionHash")
         try:
+            named, topics, data, index = _names_of(value), value["topics"], value["data"], value["logIndex"]
             address, block, block_hash, transaction_hash = self._places[named]
-        except (KeyError, TypeError):  # the first of its transaction, or what is no text
-            address, block, block_hash, transaction_hash = self._place(*named)
-        topics, removed = get("topics"), get("removed", False)
+        except (KeyError, TypeError):  # the first of its transaction, or what is not there, or no text
+            address, block, block_hash, transaction_hash = self._place(*map(get, _NAMES))
+            topics, data, index = get("topics"), get("data"), get("logIndex")
+        removed = get("removed", False)
         if not isinstance(topics, list) or len(topics) > _MOST_TOPICS:
             raise InvalidParams(self._topics, f"wanted an array of at most {_MOST_TOPICS}")
         if removed is not False and removed is not True:
             raise InvalidParams(self._removed, f"wanted a boolean, got {json_type(removed)}")
-        data, index = parse_bytes(get("data"), self._data), parse_uint(get("logIndex"), self._log_index, 64)
         found = _read_together(topics) or tuple([parse_hash(topic, self._topics) for topic in topics])
-        return _made(Log, (address, found, data, block, block_hash, transaction_hash, index, removed))
+        said, place = parse_bytes(data, self._data), parse_uint(index, self._log_index, 64)
+        return _made(Log, (address, found, said, block, block_hash, transaction_hash, place, removed))
 
     def _place(self, address: object, block: object, block_hash: object, transaction_hash: object) -> _Place:
         of_address, of_block, of_block_hash, of_transaction = self._of_place
@@ -84,9 +93,6 @@ def _read_together(topics: list[object]) -> tuple[Hash32, ...] | None:
         text = "".join(topics)  # type: ignore[arg-type]  # or it raises
         if set(map(len, topics)) != _LENGTHS or text[::66] != "0" * number or text[1::66] != "x" * number:  # type: ignore[arg-type]  # likewise
             return None
-        whole = unhexlify(text.replace("0x", ""))
-    except (TypeError, ValueError):
+        return _WORDS[number](unhexlify(text.replace("0x", "")))
+    except (TypeError, ValueError, struct.error):
         return None
-    if len(whole) != 32 * number:
-        return None
-    return tuple([whole[at : at + 32] for at in range(0, 32 * number, 32)])  # type: ignore[misc]  # 32 bytes each

@@ -56,6 +56,13 @@ def test_a_node_need_not_say_that_a_log_was_not_removed() -> None:
         ("topics", "0x" + "01" * 32),
         ("topics", ["0x" + "01" * 31]),
         ("topics", ["0x" + "01" * 32] * 5),
+        ("topics", ["0x" + "01" * 33, "0x" + "01" * 31]),  # together as long as two
+        ("topics", ["0x" + "01" * 32 + "0", "x" + "01" * 32]),  # and looks like two
+        ("topics", ["0x" + "01" * 31 + "0x"]),
+        ("topics", ["01" * 33]),
+        ("topics", ["0x" + "01" * 32, None]),
+        ("topics", ["0x" + "01" * 32, "0x" + "0g" * 32]),
+        ("topics", ["0x" + "01" * 32, "0x" + " 1" * 32]),
         ("data", "0x1"),
         ("data", None),
         ("blockNumber", None),  # of a block that is not mined yet

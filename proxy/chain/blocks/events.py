@@ -7,6 +7,7 @@ operation in v0.6 and the packed one after it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from struct import Struct
 from typing import Final, NamedTuple
 
 from proxy.chain import contract_abi
@@ -26,8 +27,8 @@ OPERATION_TOPICS: Final = (USER_OPERATION_EVENT, REVERT_REASON)
 _made: Final = tuple.__new__
 _WORD: Final = 32
 _HIGH_BYTES: Final = bytes(12)  # of an address in its word
-_FLAGS: Final = tuple(flag.to_bytes(_WORD, "big") for flag in (False, True))
-_EXECUTED_BYTES: Final = 4 * _WORD  # nonce, success, gas cost, gas used
+_FLAGS: Final = {flag.to_bytes(_WORD, "big"): flag for flag in (False, True)}
+_EXECUTED: Final = Struct(4 * f"{_WORD}s")  # nonce, success, gas cost, gas used
 _REASON: Final = ("uint256", "bytes")  # nonce, what the calls reverted with
 _MOST_REASON_BYTES: Final = 1 << 12
 
@@ -60,15 +61,16 @@ class Executed(NamedTuple):
 def read_executed(log: Log) -> Executed | None:
     """What an entry point's log says was executed; `None` when it is another event, or not of that shape."""
     topics, data = log.topics, log.data
-    if len(topics) != 4 or topics[0] != USER_OPERATION_EVENT or len(data) < _EXECUTED_BYTES:
+    if len(topics) != 4 or topics[0] != USER_OPERATION_EVENT or len(data) < _EXECUTED.size:
         return None
     _, name, sender, _ = topics
     # four words, read by hand: there is one such log for every operation
-    number, success = int.from_bytes, data[32:64]
-    if not sender.startswith(_HIGH_BYTES) or success not in _FLAGS:
+    nonce, flag, cost, used = _EXECUTED.unpack_from(data)
+    number, success = int.from_bytes, _FLAGS.get(flag)
+    if success is None or not sender.startswith(_HIGH_BYTES):
         return None
-    gas_cost, gas_used = number(data[64:96], "big"), number(data[96:128], "big")
-    return _made(Executed, (name, sender[12:], number(data[:32], "big"), success == _FLAGS[True], gas_cost, gas_used))
+    told = number(nonce, "big"), success, number(cost, "big"), number(used, "big")
+    return _made(Executed, (name, sender[12:], *told))
 
 
 def read_reason(log: Log) -> tuple[Hash32, bytes] | None:

@@ -33,11 +33,13 @@ def mined_of(
     reason = None if success else reasons.get(user_op_hash)
     permission_ids, enables = (None, None) if claim is None else (claim.permission_ids, claim.enables)
     # in the order of the fields, made without asking for their names: there is one for every operation
-    shown_by = block.number, block.hash, timestamp, transaction
-    of_gas = gas_used, gas_cost, header.base_fee
-    mined = _made(Mined, (user_op_hash, success, *shown_by, *of_gas, reason, permission_ids, enables))
-    place, slot = _made(ChainPlace, (log.block, log.log_index)), (chain_id, log.address, sender, nonce)
-    return _made(OperationMined, (place, block, timestamp, transaction, _made(NonceSlot, slot), mined))
+    mined = (
+        *(user_op_hash, success, block.number, block.hash, timestamp, transaction),
+        *(gas_used, gas_cost, header.base_fee, reason, permission_ids, enables),
+    )
+    place, slot = (log.block, log.log_index), (chain_id, log.address, sender, nonce)
+    names = _made(ChainPlace, place), block, timestamp, transaction, _made(NonceSlot, slot)
+    return _made(OperationMined, (*names, _made(Mined, mined)))
 
 
 def name_of(header: Header) -> BlockName:
