@@ -50,6 +50,11 @@ class AwaitedChanges:
         self._add(_expected_of(changes), name)
         return True
 
+    def use(self, name: HoldName) -> None:
+        """The same of one that uses its session and changes nothing, as nearly all do."""
+        if (session := name.session) is not None:
+            self._wait(session[:3], name)
+
     def _wait(self, holder: _Holder, name: HoldName) -> None:
         waiting = self._by_holder.get(holder)
         if waiting is None:

@@ -49,8 +49,10 @@ class Registry:
         self._mined_at: dict[SessionKey, int] = {}
         self._former_signers = FormerSigners()
         self._awaited = AwaitedChanges()
+        self.uses: Callable[[HoldName], None] = self._awaited.use
+        """The bundler accepted an operation that will use its session, and change nothing."""
         self.used: Callable[[HoldName], object] = self._awaited.take
-        """An operation was mined that has used its session, and neither changes nor charges anything."""
+        """One was mined that has used its session, and neither changes nor charges anything."""
         self._revisions: dict[SessionKey, int] = {}  # of those that changed since the start
 
     def __len__(self) -> int:

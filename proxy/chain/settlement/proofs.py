@@ -64,8 +64,9 @@ class Proofs:
 
     def forget(self, user_op_hash: Hash32) -> None:
         self._again.discard(user_op_hash)
-        self._hidden_at.pop(user_op_hash, None)
-        self._unread.pop(user_op_hash, None)
+        if self._hidden_at or self._unread:
+            self._hidden_at.pop(user_op_hash, None)
+            self._unread.pop(user_op_hash, None)
 
     def first(self) -> float | None:
         """When, by `monotonic`, the next is due to be proven again."""

@@ -118,8 +118,11 @@ class SettledReadings:
 
     def wants(self, key: SessionKey) -> bool:
         """Whether this session is to be read before anything is judged by what is known of it."""
-        is_stale = key in self._stale or key in self._settlement.unconfirmed
-        return is_stale or key in self._settlement.to_read or key in self._waiting or key in self._under_way
+        settlement = self._settlement
+        if not (self._stale or settlement.unconfirmed or settlement.to_read or self._waiting or self._under_way):
+            return False  # most of the time
+        is_stale = key in self._stale or key in settlement.unconfirmed
+        return is_stale or key in settlement.to_read or key in self._waiting or key in self._under_way
 
     async def reconciled(self, key: SessionKey) -> None:
         """Returns when it was read once, or could not be. Never raises."""

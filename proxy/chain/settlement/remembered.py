@@ -28,6 +28,8 @@ class Remembered:
         self._may_forget = may_forget
         self._ended: dict[HoldName, EndedName] = {}
         self._mined: dict[Hash32, EndedName] = {}
+        self.mined: Callable[[Hash32], EndedName | None] = self._mined.get
+        """How this operation was mined, under whichever claim, if it was lately. Each operation asks several times."""
         self._by_block: dict[int, dict[HoldName, None]] = {}
         self._blocks: list[int] = []  # the keys of that, ascending
         self._order: deque[EndedName] = deque()  # as they ended
@@ -38,10 +40,6 @@ class Remembered:
     def get(self, name: HoldName) -> EndedName | None:
         """How this operation ended, if that is remembered."""
         return self._ended.get(name)
-
-    def mined(self, user_op_hash: Hash32) -> EndedName | None:
-        """How this operation was mined, under whichever claim, if it was lately."""
-        return self._mined.get(user_op_hash)
 
     def is_mined(self, name: HoldName) -> bool:
         """Whether it was mined under just this claim, or counted under it for want of knowing."""

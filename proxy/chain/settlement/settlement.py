@@ -200,7 +200,7 @@ class Settlement:
         if ended is not None or operation.changes or (self._unkept and name in self._unkept):
             return False
         self._ledger.accept(name, answered=stage is Stage.ACCEPTED)
-        self._registry.expect(operation.changes, self._clock(), name)
+        self._registry.uses(name)
         flight.stage = stage
         self._prove_if_in_doubt(name.user_op_hash, stage)
         self.on_sent(name.user_op_hash)
