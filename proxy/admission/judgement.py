@@ -11,7 +11,7 @@ from proxy.session.grounds import Grounds
 from proxy.userop.decode import DecodedOperation
 
 
-@record(kw_only=True)
+@record()
 class Judgement:
     """A verdict and what it rests on.
 

@@ -46,7 +46,7 @@ class NonceSlot(NamedTuple):
     nonce: int
 
 
-@record(kw_only=True)
+@record()
 class Reservation:
     """What one operation will use of its session's counters when it is mined.
 

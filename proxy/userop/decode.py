@@ -65,7 +65,7 @@ class MisnamedModule(Undecodable):
     """A nonce that has a session module's address where its account looks for something else."""
 
 
-@record(kw_only=True)
+@record()
 class SessionClaim:
     """A session module that the operation names as its validator, and what is put before that module.
 
@@ -78,7 +78,7 @@ class SessionClaim:
     module_enable: Wrapping | None = None
 
 
-@record(kw_only=True)
+@record()
 class DecodedOperation:
     """An operation and everything that can be read from it alone.
 

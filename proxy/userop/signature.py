@@ -38,7 +38,7 @@ class SessionMode(IntEnum):
         return self.name.lower()
 
 
-@record(kw_only=True)
+@record()
 class SessionEnvelope:
     """A permission id and the session key's signature; `enable` is what an ENABLE mode also grants.
 
