@@ -15,6 +15,8 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any, Final
 
+import orjson
+
 from proxy.ledger.operations import AcceptedOperation
 from proxy.ledger.reservation import NonceSlot, Reservation
 from proxy.ledger.rule_records import in_two, print_counted
@@ -45,12 +47,13 @@ def print_held(operation: AcceptedOperation) -> str | None:
     charges: str | None = ""
     if held.charges and (charges := _charges(held.charges, session)) is None:
         return None
+    times = orjson.dumps((accepted_at, known_at))[1:-1].decode()  # `repr` of a float takes twenty times as long
     until = "null" if held.valid_until is None else held.valid_until
     items = (*held.rule_charges, *held.lessons)
     counted = print_counted(items) if items else "null"
     return (
         f'{{"type":"{HELD}","bundler":{_text(operation.bundler)},"of":["{user_op_hash.hex()}",{_session(session)},'
-        f'"{entry_point.hex()}",{nonce},[{charges}],{until},{counted},{accepted_at!r},{known_at!r}]}}'
+        f'"{entry_point.hex()}",{nonce},[{charges}],{until},{counted},{times}]}}'
     )
 
 

@@ -14,6 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from proxy.ledger.bound_values import bind_as_they_are
+
 
 class RecordKind(StrEnum):
     """What a record tells."""
@@ -84,6 +86,7 @@ def open_trail(path: Path | str) -> sqlite3.Connection:
 
     Raises `sqlite3.Error`, also for a file that is no trail or one of a newer release.
     """
+    bind_as_they_are()
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")

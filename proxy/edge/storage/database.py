@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.ledger import daybook, doubts, rule_tables, session_uses
+from proxy.ledger.bound_values import bind_as_they_are
 from proxy.ledger.sqlite import BY_PREFIX, CLAIMS, GRANTS_TOLD, IN_ORDER, LATER_COLUMNS, TABLES, WITH_COUNTS
 
 MIGRATIONS: Final = (
@@ -98,6 +99,7 @@ def open_database(
     Write-ahead log, so that readers and the writer never wait for one another. May be used from any one thread at a
     time. Raises `sqlite3.Error`, also when the file was written by a newer release.
     """
+    bind_as_they_are()
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
