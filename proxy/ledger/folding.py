@@ -113,19 +113,23 @@ class _Life:
             left.append((DROP, name))
         return left
 
-    def as_new(self) -> Sequence[Statement]:
-        """Where they do not, or know it as in flight alone if it only ends here: what it leaves, but for the sums of
-        its session."""
-        begun, values = self.begun, self.ended
+    def left(self, known: Known, sums: _Sums) -> Sequence[Statement]:
+        """What is to be executed for it, but for what is added to the sums of its session."""
+        user_op_hash, begun, values = self.name[0], self.begun, self.ended
+        if user_op_hash in known.ended or (user_op_hash in known.in_flight and begun is not None):
+            return self.one_by_one()
+        # the tables do not know it, or know it as in flight alone if it only ends here
         if values is None:
             staged = self.begun_as_staged()
             return () if staged is None or self.is_dropped else ((BEGIN_NEW, staged),)
+        if is_counted := values[_GAS] is not None:
+            sums.add(values)
         if begun is not None:
             _, _, accepted_at, record, stage, silent = begun
             how = (accepted_at, self.stage or stage, silent, values[_TOLD], values[_RECORD] or record)
             return ((REMEMBER_NEW, (*values[:_TOLD], *how, *values[_COUNTS])),)
         remembered = REMEMBER_HELD, values[:-1]
-        if values[_GAS] is None:
+        if not is_counted:
             return remembered, (DROP, self.name)
         counted = COUNT_UNLESS_REMEMBERED, (values[0], without_grant(values[1]), *values[_COUNTS], values[_ENDED_AT])
         return remembered, counted, (DROP, self.name)
@@ -183,7 +187,7 @@ class Fold:
         """What is to be executed, in order, where the tables know these operations of all that `hashes` names."""
         sums, last, rows, most = _Sums(), "", list[_Values](), 0
         for each in self._found:
-            for sql, values in _left_of(each, known, sums):
+            for sql, values in each.left(known, sums) if type(each) is _Life else _left_of(each, sums):
                 if sql == last and len(rows) < most:
                     rows.append(values)
                     continue
@@ -259,21 +263,14 @@ class Fold:
             self._found += self._rules.take()
 
 
-def _left_of(each: Statement | _Life, known: Known, sums: _Sums) -> Sequence[Statement]:
-    """What is to be executed for one thing that was found, but for the sums of sessions."""
-    if type(each) is _Life:
-        user_op_hash, ended = each.name[0], each.ended
-        if user_op_hash in known.ended or (user_op_hash in known.in_flight and each.begun is not None):
-            return each.one_by_one()
-        if ended is not None and ended[_GAS] is not None:
-            sums.add(ended)
-        return each.as_new()
-    sql, values = each
+def _left_of(statement: Statement, sums: _Sums) -> Sequence[Statement]:
+    """What is to be executed for a statement of no such life; behind all sums of sessions where it may look at them."""
+    sql, values = statement
     if sql == END:
         return spelled_out(values)
     if sql not in _STEPS and _touches(sql, _TABLES):
-        return [*[(ADD_MANY, counted) for counted in sums.take()], (sql, values)]
-    return ((sql, values),)
+        return [*[(ADD_MANY, counted) for counted in sums.take()], statement]
+    return (statement,)
 
 
 def _alike(sql: str, rows: Sequence[_Values]) -> Iterator[Group]:
