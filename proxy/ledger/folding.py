@@ -16,7 +16,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, final
 
@@ -197,8 +197,9 @@ class Fold:
         if rows:
             yield last, rows
         yield from _alike(ADD_MANY, sums.take())
-        for sql, alike in groupby(self._rules.take(), itemgetter(0)):
-            yield from _alike(sql, [values for _, values in alike])
+        for statements in self._rules.take(ALIKE_AT_ONCE):
+            for sql, alike in groupby(statements, itemgetter(0)):
+                yield sql, [values for _, values in alike]
 
     # each: whether the statement is in what was found already, or will be
 
@@ -260,7 +261,7 @@ class Fold:
             self._is_over = True
             self._put_down()
         if _touches(sql, _RULE_TABLES):
-            self._found += self._rules.take()
+            self._found += chain.from_iterable(self._rules.take(ALIKE_AT_ONCE))
 
 
 def _left_of(statement: Statement, sums: _Sums) -> Sequence[Statement]:

@@ -7,7 +7,7 @@ requests and rows of rejections, is written every few seconds and may be lost fo
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
@@ -128,24 +128,26 @@ class FoldedRows:
     """Such rows as they are left in the end."""
 
     def __init__(self) -> None:
-        self._buckets: dict[_Row, _Row] = {}
-        self._marks: dict[_Row, _Row] = {}
-        self._histories: dict[_Row, _Row] = {}
+        self._kept: tuple[dict[_Row, _Row], dict[_Row, _Row], dict[_Row, _Row]] = {}, {}, {}
 
     def add(self, values: Sequence[Any]) -> None:
         """These come next: the values of `ROWS`."""
-        buckets, marks, histories = values
-        self._buckets.update([(row[:3], row) for row in buckets])
-        self._marks.update([(row[:3], row) for row in marks])
-        self._histories.update([(row[:2], row) for row in histories])
+        new_buckets, new_marks, new_histories = values
+        buckets, marks, histories = self._kept
+        buckets.update([(row[:3], row) for row in new_buckets])
+        marks.update([(row[:3], row) for row in new_marks])
+        histories.update([(row[:2], row) for row in new_histories])
 
-    def take(self) -> list[Statement]:
-        """What is to be executed for all of them, once; statements of one text come together."""
-        kept = self._buckets, self._marks, self._histories
-        statements = spelled_out([rows.values() for rows in kept])
-        for rows in kept:
-            rows.clear()
-        return sorted(statements, key=itemgetter(0))
+    def take(self, most: int) -> Iterator[list[Statement]]:
+        """What is to be executed for all of them, once: so many statements at a time, which are spelled out when they
+        are asked for. Those of one text come together."""
+        kept, self._kept = self._kept, ({}, {}, {})
+        for table, of_table in enumerate(kept):
+            rows = [*of_table.values()]
+            for first in range(0, len(rows), most):
+                values: list[Sequence[_Row]] = [(), (), ()]
+                values[table] = rows[first : first + most]
+                yield sorted(spelled_out(values), key=itemgetter(0))
 
 
 def prune(now: float) -> list[Statement]:

@@ -230,10 +230,22 @@ def test_one_that_the_tables_know_is_written_statement_by_statement(empty: sqlit
 def test_what_rules_count_of_one_group_is_written_as_it_stands_in_the_end(empty: sqlite3.Connection) -> None:
     rows = [_row_of_rules(1, amount, 5) for amount in (1, 2, 3)]
     assert written(empty, [rows]) == [
-        "INSERT INTO rule_histories",
-        "INSERT INTO rule_marks",
         "INSERT INTO rule_windows",
+        "INSERT INTO rule_marks",
+        "INSERT INTO rule_histories",
     ]
+
+
+def test_what_rules_count_of_many_groups_is_entered_in_pieces_too(empty: sqlite3.Connection) -> None:
+    def rows(amount: int) -> RuleRows:
+        keys = [CountKey(b"rule", number.to_bytes(2, "big")) for number in range(3_000)]
+        return RuleRows(tuple(BucketRow(key, 0, 60, amount) for key in keys))
+
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        empty.backup(connection)
+        for amount in (1, 2, 0):
+            assert len(list(entering(connection, [rule_tables.save(rows(amount))], ("SELECT 1", ()), None))) > 20
+            assert len(_rows(connection, "rule_windows")) == (3_000 if amount else 0)
 
 
 def test_what_says_nothing_of_operations_is_entered_as_it_came(empty: sqlite3.Connection) -> None:
