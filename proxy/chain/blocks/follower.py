@@ -234,16 +234,16 @@ class BlockFollower:
         logs = await self._logs.of(headers, senders, lambda: self._knows.some_accounts(_IDLE_ACCOUNTS))
         by_number = {header.number: (header, name_of(header)) for header in headers}
         of_entry_points = [log for log in logs if log.address in self._entry_points]
-        others: list[Log] = []  # nearly always there are none
-        if len(of_entry_points) < len(logs):
-            others = [log for log in logs if log.address not in self._entry_points]
+        are_all = len(of_entry_points) == len(logs)  # nearly always
+        others = [] if are_all else [log for log in logs if log.address not in self._entry_points]
         executed = [
             (log, event)
             for log in of_entry_points
             if (event := read_executed(log)) is not None and self._concerns(event, senders)
         ]
         claims = await self._claims(executed)
-        reasons = dict(reason for log in of_entry_points if (reason := read_reason(log)))
+        with_reasons = of_entry_points if len(executed) < len(of_entry_points) else ()  # one of them may tell why
+        reasons = dict(reason for log in with_reasons if (reason := read_reason(log)))
         told: list[SessionTold] = []
         for count, log in enumerate(log for log in others if self._declared(log) is not None):
             module = self._declared(log)

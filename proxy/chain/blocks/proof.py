@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
+from operator import attrgetter
 from typing import Final
 
 from proxy.chain.blocks.events import OPERATION_TOPICS
@@ -34,6 +35,7 @@ _MOST_BY_HASH: Final = 4
 _SENDERS_A_CALL: Final = 128
 _LOGS_A_STEP: Final = 128
 """Between two of these the loop is given way."""
+_place_of: Final = attrgetter("block", "log_index")
 
 
 class ProvenLogs:
@@ -76,7 +78,7 @@ class ProvenLogs:
         else:
             found = await self._of_stretch(headers, suspects, senders)
         found += await self._of_accounts(headers)
-        return sorted(found, key=lambda log: (log.block, log.log_index))
+        return sorted(found, key=_place_of)
 
     def _may_concern(self, header: Header) -> bool:
         if not self._keeps_blooms:

@@ -17,6 +17,9 @@ _block_of: Final = attrgetter("place.block")
 
 def stretches(headers: Sequence[Header], events: Sequence[ChainEvent]) -> Iterator[Sequence[Header]]:
     """The blocks in stretches, each of one block or of no more operations than one transaction takes."""
+    if len(headers) == 1:
+        yield headers  # nearly always
+        return
     ends = Counter(event.place.block for event in events if isinstance(event, OperationMined))
     begun, held = 0, 0
     for index, header in enumerate(headers):
