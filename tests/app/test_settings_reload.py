@@ -19,10 +19,19 @@ from proxy.judge.verdict import Mode
 from proxy.userop.primitives import print_checksummed
 from tests.admission.builders import TWICE, known, lane
 from tests.app.builders import GOOD, OUTSIDE, audited, use_number
+from tests.app.test_bundlers import MANY, many
 from tests.bypass_list.desk import CHAIN_ID
 from tests.edge.recording_bundler import Answer
 from tests.patience import patiently
-from tests.running_gate import BUNDLER_KEY, HonestBundler, RunningGate, request, running_gate, settings
+from tests.running_gate import (
+    BUNDLER_KEY,
+    HonestBundler,
+    RunningGate,
+    hash_of,
+    request,
+    running_gate,
+    settings,
+)
 from tests.session.builders import ACCOUNT
 
 KEY = "hush-client-key"
@@ -163,6 +172,41 @@ async def test_a_bundler_that_is_replaced_gets_the_next_operation_and_what_is_in
                 return
             await asyncio.sleep(0.01)
         raise AssertionError("an operation is followed at no bundler any more")
+
+
+async def test_what_a_bundler_took_while_it_was_alone_is_replaced_and_followed_there_until_it_is_mined() -> None:
+    file = Rereading()
+    async with HonestBundler() as other, running_gate(reread=file) as gate:
+        gate.running.registry.put(known(MANY))
+        for number in (1, 2, 3):
+            assert "result" in await gate.send(many(number))
+        file.top = bundlers(other.url, gate.bundler.url)
+        await reload(gate)
+        replaced = many(2, max_fee_per_gas=3 * 10**9)
+        for op in (replaced, many(3, sequence=1)):
+            assert "result" in await gate.send(op)
+        assert (len(gate.bundler.sent), other.sent) == (5, [])
+        gate.bundler.mine(replaced)
+        await in_flight(gate, 3)
+        assert "result" in await gate.send(many(2, sequence=1))
+        assert (len(gate.bundler.sent), len(other.sent)) == (5, 1)
+        file.top = bundlers(other.url)
+        await reload(gate)
+        for op in (many(1), many(3), many(3, sequence=1)):
+            gate.bundler.mine(op)
+        other.mine(many(2, sequence=1))
+        await in_flight(gate, 0)
+        asked = len(gate.bundler.requests)
+        await gate.ask(request("pimlico_getUserOperationStatus", hash_of(OUTSIDE)))
+        assert len(gate.bundler.requests) == asked, "one that was removed, and has nothing any more, is asked no more"
+
+
+async def in_flight(gate: RunningGate, number: int) -> None:
+    for _ in patiently():
+        if await gate.metric("operations_in_flight", chain="soneium") == number:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"more or less than {number} operations are in flight")
 
 
 async def test_a_bundler_that_is_gone_has_no_health_any_more_and_a_new_one_is_probed_at_once() -> None:
