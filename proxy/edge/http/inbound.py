@@ -32,7 +32,7 @@ CARRIED_SECONDS: Final = 0.00005  # about what is done for a request before its 
 _SMALL: Final = 4096  # an answer no longer than this is always given, so that no submission is left unanswered
 
 
-class Tally(Protocol):
+class CountInPlace(Protocol):
     """A number that is added to in place."""
 
     tally: float

@@ -15,7 +15,7 @@ from proxy.clients.keys import key_in_segment, keys_in_query
 from proxy.edge.http.clients import Clients
 from proxy.edge.http.forwarded import TrustedProxies, household_of
 from proxy.edge.http.households import HouseholdTurns
-from proxy.edge.http.inbound import JSON, BeginRequest, InboundCall, Tally, print_refusal
+from proxy.edge.http.inbound import JSON, BeginRequest, CountInPlace, InboundCall, print_refusal
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
 from proxy.edge.http.openrpc import OPENRPC, OPENRPC_PATH
 from proxy.edge.http.refused import RefusedCall, is_worth_reading
@@ -40,7 +40,7 @@ def _ignore(*_: str) -> None:
 
 
 @dataclass(slots=True)
-class Uncounted:
+class NobodysCount:
     """What nobody counts."""
 
     tally: float = 0
@@ -55,7 +55,7 @@ class Hooks:
     waited for (`disconnected`).
     """
 
-    in_flight: Callable[[str], Tally] = lambda _chain: Uncounted()
+    in_flight: Callable[[str], CountInPlace] = lambda _chain: NobodysCount()
     turned_away: Callable[[str, str, str], None] = _ignore
 
 

@@ -16,7 +16,7 @@ from proxy.edge.http.lean.listening import LeanListener
 from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.reference import AiohttpListener
 from proxy.edge.http.server import RpcServer, ServerSettings
-from proxy.edge.http.service import Hooks, Uncounted
+from proxy.edge.http.service import Hooks, NobodysCount
 from proxy.errors import MethodNotFound
 from proxy.jsonrpc import BodyLimits, Request, print_result
 from proxy.ports import Answer, RequestContext
@@ -33,7 +33,7 @@ class EchoGate:
     open: asyncio.Event = field(default_factory=asyncio.Event)
     entered: asyncio.Event = field(default_factory=asyncio.Event)
     turned_away: list[tuple[str, str, str]] = field(default_factory=list)
-    counted: Uncounted = field(default_factory=Uncounted)
+    counted: NobodysCount = field(default_factory=NobodysCount)
 
     def __post_init__(self) -> None:
         self.open.set()

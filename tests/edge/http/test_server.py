@@ -19,7 +19,7 @@ from proxy.clients.keys import digest_of
 from proxy.edge.http.clients import Clients, KnownClient
 from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.server import RpcServer, ServerSettings
-from proxy.edge.http.service import Hooks, Uncounted
+from proxy.edge.http.service import Hooks, NobodysCount
 from proxy.errors import Code, MethodNotFound
 from proxy.jsonrpc import BodyLimits, Request, print_result
 from proxy.ports import Answer, RequestContext
@@ -38,7 +38,7 @@ class Gate:
     def __init__(self) -> None:
         self.asked: list[tuple[Request, RequestContext]] = []
         self.turned_away: list[tuple[str, str, str]] = []
-        self.counted = Uncounted()
+        self.counted = NobodysCount()
         self.at_once = 0
         self.most_at_once = 0
         self.entered = asyncio.Event()
