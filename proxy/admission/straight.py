@@ -45,6 +45,7 @@ from proxy.userop.user_operation import UserOperation
 # looked up once, not of every operation
 _V06, _USE, _VALID = EntryPointVersion.V06, SessionMode.USE, SignatureOutcome.VALID
 _NEXUS, _KERNEL, _IN_FORCE, _ONE_CALL = NonceLayout.NEXUS, NonceLayout.KERNEL, Status.IN_FORCE, CallType.SINGLE
+_DEFAULT: Final = ExecType.DEFAULT
 _made: Final = tuple.__new__  # makes a named tuple of all its values without asking for their names
 _NO_FUNCTIONS: Final = frozenset[Selector]()
 _SINGLE: Final = EXECUTE + bytes((CallType.SINGLE, ExecType.DEFAULT))
@@ -98,7 +99,7 @@ class StraightUse:
         if said.outcome is _VALID:
             key, budget = known.key, Budget()
             moves, seen = _moved(call, op.sender, plan, budget)
-            execution = Execution(EXECUTE, _ONE_CALL, ExecType.DEFAULT, (call,))
+            execution = Execution(EXECUTE, _ONE_CALL, _DEFAULT, (call,))
             # here and below by the order of the fields: by their names to make a record takes twice as long
             claim = SessionClaim(key.module, layout, SessionEnvelope(_USE, key.permission_id, signature))
             operation = DecodedOperation(

@@ -15,6 +15,7 @@ _NOTHING: Final = dict[None, None]().get
 
 
 def bind_as_they_are() -> None:
-    """Bytes and `None` are adapted to themselves, in this process from now on."""
-    sqlite3.register_adapter(bytes, bytes)
+    """Bytes and `None` are adapted to themselves in this process from now on, truth values to the numbers they are."""
+    sqlite3.register_adapter(bytes, bytes.__bytes__)
     sqlite3.register_adapter(type(None), _NOTHING)
+    sqlite3.register_adapter(bool, bool.__int__)
