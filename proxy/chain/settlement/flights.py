@@ -62,6 +62,10 @@ class Flights:
         self._patience = patience
         self._flights: OrderedDict[Hash32, Flight] = OrderedDict()  # nothing of these was let go; as they were sent
         self._let_go: dict[Hash32, Flight] = {}
+        self._back: DueHeap[Hash32] = (
+            DueHeap()
+        )  # of those that came back, and stand behind younger ones: when each was sent
+        self._any_back = False
         self._senders: dict[Address, int] = {}
         self.unmined: DueHeap[Hash32] = DueHeap()
         """By the seconds known at which something is let go."""
@@ -88,8 +92,10 @@ class Flights:
     def oldest_at(self) -> float | None:
         """When that one was sent, in unix seconds, of which nothing was let go and which waits for longest; `None` when
         there is none."""
-        oldest = next(iter(self._flights.values()), None)
-        return None if oldest is None else oldest.accepted_at
+        oldest, back = next(iter(self._flights.values()), None), self._back.first()
+        if oldest is None:
+            return None
+        return oldest.accepted_at if back is None else min(oldest.accepted_at, back)
 
     @property
     def let_go_now(self) -> int:
@@ -135,6 +141,7 @@ class Flights:
         flight = self._flights.pop(user_op_hash, None)
         if flight is not None:
             self._let_go[user_op_hash] = flight
+            self._not_back(user_op_hash)
 
     def hold_again(self, flight: Flight, stage: Stage, known_seconds: float) -> None:
         """All of it is held again, and waited for from then on, in seconds known."""
@@ -143,7 +150,18 @@ class Flights:
         self.unmined.put(user_op_hash, known_seconds + self._patience.unmined_after)
         self._let_go.pop(user_op_hash, None)
         self._flights[user_op_hash] = flight
-        self._flights.move_to_end(user_op_hash, last=False)  # it was waited for until something was let go
+        self.came_back(user_op_hash)
+
+    def came_back(self, user_op_hash: Hash32) -> None:
+        """It is waited for once more, and may be older than those that were sent meanwhile."""
+        flight = self._flights.get(user_op_hash)
+        if flight is not None:
+            self._back.put(user_op_hash, flight.accepted_at)
+            self._any_back = True
+
+    def _not_back(self, user_op_hash: Hash32) -> None:
+        self._back.discard(user_op_hash)
+        self._any_back = len(self._back) > 0
 
     def leave(self, name: HoldName) -> tuple[AcceptedOperation, Stage] | None:
         """The claim is over, and with the last one its operation is in flight no more. The operation and how far it had
@@ -164,6 +182,8 @@ class Flights:
             del self._senders[sender]
         self.unmined.discard(user_op_hash)
         self._over.discard(user_op_hash)
+        if self._any_back:
+            self._not_back(user_op_hash)
         self.on_gone(user_op_hash)
         return operation, flight.stage
 

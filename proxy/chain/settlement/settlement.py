@@ -370,6 +370,7 @@ class Settlement:
         self.ends.undo(draft, back)
         for each in draft.revived:
             self.flights.begin(each.operation, as_sent(each.stage), each.silent_seconds)
+            self.flights.came_back(each.operation.user_op_hash)
             self.on_back(each.operation)
             if each.stage not in LET_GO:
                 self._hold_again(each.operation.user_op_hash, each.stage)  # it was let go under another claim since

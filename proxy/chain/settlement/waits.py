@@ -60,7 +60,8 @@ class Waits:
 
     def begin(self, user_op_hash: Hash32, stage: Stage) -> None:
         """It has come this far, and is waited for by itself, unless it is only about to be sent."""
-        self._fresh.pop(user_op_hash, None)
+        if self._fresh.pop(user_op_hash, None) is not None:  # it came again, maybe under another claim
+            self._settlement.books.note_stages((user_op_hash,))
         if stage is not Stage.FORWARDED:
             self._begin(user_op_hash, self._monotonic(), remembered=stage in LET_GO)
 

@@ -6,7 +6,10 @@ import asyncio
 
 from proxy.chain.settlement.draft import OutcomeDraft
 from proxy.ledger.operations import InFlight, Stage
-from tests.chain.settlement.builders import KEY, ONE_USE, Chain, Scene, accepted, mined, name
+from proxy.userop.primitives import Hash32
+from tests.chain.settlement.builders import KEY, ONE_USE, Chain, Scene, accepted, block, mined, name
+
+OTHER_KEY = KEY._replace(permission_id=Hash32(b"\x99" * 32))
 
 
 def noted(scene: Scene) -> list[object]:
@@ -116,3 +119,38 @@ async def test_what_was_let_go_is_not_waited_for_and_is_the_oldest_again_where_i
     await scene.accept(2, nonce=2)
     await scene.accept(1, nonce=1)
     assert (scene.settlement.oldest_seconds(), scene.settlement.flights.let_go_now, len(scene.settlement)) == (10, 0, 2)
+
+
+async def test_what_came_under_a_second_claim_is_noted_down_as_far_as_it_had_come_under_the_first() -> None:
+    scene = await told(Scene(chain=Chain()))
+    await scene.accept(1, key=KEY)
+    await scene.accept(1, key=OTHER_KEY)
+    pass_seconds(scene, 5)
+    stages = {stage for outcome in scene.shelf.kept for stage in outcome.stages}
+    assert stages == {(accepted(1, key).name, Stage.ACCEPTED) for key in (KEY, OTHER_KEY)}
+
+
+async def test_what_the_chain_takes_back_is_the_oldest_in_flight_if_it_was_sent_first() -> None:
+    scene = await told(Scene(chain=Chain()))
+    op = await scene.accept(1, nonce=1)
+    await scene.tell(10, mined(op, 10, nonce=1))
+    scene.clock.now += 10
+    await scene.accept(2, nonce=2, at=scene.clock.now)
+    await scene.taker.undo(block(9))
+    assert scene.settlement.oldest_seconds() == 10
+    await scene.tell(10, mined(op, 10, nonce=1, branch=1), branch=1)
+    assert (scene.settlement.oldest_seconds(), len(scene.settlement)) == (0, 1)
+
+
+async def test_of_several_that_are_held_again_that_one_is_the_oldest_that_was_sent_first() -> None:
+    scene = Scene()
+    begun = scene.clock.now
+    for number in (1, 2):
+        op = await scene.accept(number, nonce=number, at=scene.clock.now)
+        await scene.settlement.letting_go.release(op, "by alice")
+        scene.clock.now += 10
+    for number in (1, 2):
+        await scene.accept(number, nonce=number, at=begun)  # as it was kept
+    assert scene.settlement.oldest_seconds() == 20
+    await scene.settlement.letting_go.release(name(1), "by alice")
+    assert scene.settlement.oldest_seconds() == 10
