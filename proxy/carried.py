@@ -34,6 +34,7 @@ from proxy.userop.user_operation import (
     print_user_operation,
 )
 
+_made: Final = tuple.__new__  # makes a named tuple of all its values without asking for their names
 _DECIMAL: Final = re.compile(r"[0-9]{1,78}\Z")
 _CHAIN_ID: Final = re.compile(r"(0x[0-9a-fA-F]{1,16}|[0-9]{1,20})\Z")
 
@@ -59,8 +60,7 @@ _WITH_OPTIONS: Final = 3
 _SPONSOR: Final = MethodClass.SPONSOR  # looked up once, not of every operation
 
 
-@record()
-class CarriedOperation:
+class CarriedOperation(NamedTuple):
     """What a request carries: the operation as it is judged, and the JSON array of params that is sent."""
 
     op: UserOperation
@@ -150,7 +150,9 @@ def _read_as_sent(params: list[object], serving: Serving) -> CarriedOperation | 
     if len(params) != 2 or type(params[1]) is not str or (served := serving.by_text.get(params[1])) is None:
         return None
     op = parse_printed_operation(params[0], served.version)
-    return None if op is None else CarriedOperation(op, served, print_json([params[0], serving.texts[served.address]]))
+    if op is None:
+        return None
+    return _made(CarriedOperation, (op, served, print_json([params[0], serving.texts[served.address]])))
 
 
 def read_place(params: list[object], serving: Serving) -> tuple[bytes, EntryPoint, Address, int] | None:

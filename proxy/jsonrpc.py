@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import field
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -39,6 +39,7 @@ __all__ = [
     "with_id",
 ]
 
+_made: Final = tuple.__new__  # makes a named tuple of all its values without asking for their names
 NULL_ID: Final = "null"
 """The id literal of a reply to a request whose id could not be read."""
 _FLAT: Final = 3
@@ -63,8 +64,7 @@ class BodyLimits:
         object.__setattr__(self, "most_plain", most)
 
 
-@record()
-class Request:
+class Request(NamedTuple):
     """One well-formed request. `id` is the JSON text to answer under; `None` marks a notification."""
 
     id: str | None
@@ -145,7 +145,7 @@ def read_plainly(body: bytes, limits: BodyLimits) -> Request | None:
     # a member more, or one given twice, is gone when it is printed again, as most clients print it; and leaves more
     # colons, which take longer to count, however it is printed: those inside texts are doubt too
     if (len(read) == _OWN_MEMBERS and orjson.dumps(read) == body) or body.count(b":") == members:
-        return Request(str(number), method, params)
+        return _made(Request, (str(number), method, params))
     return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxy.judge.counts import CountKey, Counts, Lesson
 from proxy.judge.rule import Window
@@ -19,6 +19,8 @@ from proxy.ledger.slots import NO_AMOUNTS, Hold, Slot, Slots
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.session.policies.simple_gas import COST_SLOT
 from proxy.userop.primitives import Hash32
+
+_made: Final = tuple.__new__  # makes a named tuple of all its values without asking for their names
 
 
 class Sessions(Protocol):
@@ -86,7 +88,7 @@ class MemoryLedger:
             return Held(standing.reservation, again=True)
         replaces = () if slot is None else _others(slot, reservation)
         self._slots.put(Hold(reservation, amounts, attempts=1, accepted=False, bringer=basis.bringer))
-        return Held(reservation, replaces=replaces)
+        return _made(Held, (reservation, False, replaces))
 
     def _again(self, standing: Hold, reservation: Reservation, basis: Basis) -> Held | Hindered | None:
         """What is said to an operation that is held already, unless it has to be checked anew."""

@@ -111,8 +111,7 @@ class Grip(StrEnum):
     NONE = "none"  # nothing; what becomes of it is told all the same
 
 
-@record()
-class Held:
+class Held(NamedTuple):
     """The reservation stands. `again` when it was held already; `replaces` names the other operations in the same
     slot, of which at most one is mined. `reservation` is what is held: without the charges of rules that refuse nobody
     and would have."""
