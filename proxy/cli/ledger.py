@@ -29,7 +29,7 @@ from proxy.userop.primitives import parse_hash, print_bytes, print_checksummed
 _TABLES = ("sessions", "freezes", "operations_in_flight", "operations_ended", "declared_uses", "settled", *NAMES)
 _DAY = 86_400.0
 _WHY = {
-    Stage.FORWARDED: "it was about to be sent",
+    Stage.FORWARDED: "it was about to be sent, or was sent within the last seconds",
     Stage.ACCEPTED: "the bundler took it",
     Stage.UNKNOWN: "no answer came: it may be on its way",
     Stage.UNMINED: "not found for long: only what rules and declared limits count is held",

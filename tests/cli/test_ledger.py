@@ -144,7 +144,7 @@ def test_what_is_held_is_listed_by_which_operation_why_and_until_when(run: Run, 
     listed = json.loads(run("ledger", "list", "--json").output)["held"]
     assert [each["name"] for each in listed] == [f"0x{operation_hash(number).hex()}" for number in range(1, 6)]
     assert [each["why"] for each in listed] == [
-        "it was about to be sent",
+        "it was about to be sent, or was sent within the last seconds",
         "the bundler took it",
         "no answer came: it may be on its way",
         "not found for long: only what rules and declared limits count is held",
