@@ -380,7 +380,7 @@ def _named(
 ) -> tuple[DecodedOperation, SessionClaim, SessionKey]:
     """The operation as one of this session; without a name, as it is."""
     for permission_id in name:
-        claim = replace(claim, envelope=replace(claim.envelope, permission_id=permission_id))
+        claim = claim._replace(envelope=claim.envelope._replace(permission_id=permission_id))
         operation, key = replace(operation, claim=claim), key._replace(permission_id=permission_id)
     return operation, claim, key
 

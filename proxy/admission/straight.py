@@ -99,9 +99,10 @@ class StraightUse:
         if said.outcome is _VALID:
             key, budget = known.key, Budget()
             moves, seen = _moved(call, op.sender, plan, budget)
-            execution = Execution(EXECUTE, _ONE_CALL, _DEFAULT, (call,))
+            execution = _made(Execution, (EXECUTE, _ONE_CALL, _DEFAULT, (call,)))
             # here and below by the order of the fields: by their names to make a record takes twice as long
-            claim = SessionClaim(key.module, layout, SessionEnvelope(_USE, key.permission_id, signature))
+            envelope = _made(SessionEnvelope, (_USE, key.permission_id, signature, None, None))
+            claim = _made(SessionClaim, (key.module, layout, envelope, None))
             operation = DecodedOperation(
                 op, entry_point, self._chain_id, told_hash, claim, execution, execution.calls, moves, (), 0, budget
             )

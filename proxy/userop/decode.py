@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import field
-from typing import Final
+from typing import Final, NamedTuple
 
 from proxy.errors import Undecodable
 from proxy.record import record
@@ -65,8 +65,7 @@ class MisnamedModule(Undecodable):
     """A nonce that has a session module's address where its account looks for something else."""
 
 
-@record()
-class SessionClaim:
+class SessionClaim(NamedTuple):
     """A session module that the operation names as its validator, and what is put before that module.
 
     `module_enable` is what the account installs or runs before it validates, when the nonce says so.

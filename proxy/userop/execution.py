@@ -7,7 +7,7 @@ Read exactly as the Smart Sessions module reads it (erc7579/smartsessions `Smart
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from proxy.errors import Undecodable
 from proxy.record import record
@@ -63,8 +63,7 @@ class Call:
         return Selector(data[:4]) if len(data) >= 4 else VALUE_SELECTOR
 
 
-@record()
-class Execution:
+class Execution(NamedTuple):
     """The outer call of an operation.
 
     `call_type`, `exec_type` and `calls` are read for `execute` only; `calls` for single and batch calls only.

@@ -7,7 +7,7 @@ Kernel v3 `ValidationManager`.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from proxy.errors import Undecodable
 from proxy.record import record
@@ -38,8 +38,7 @@ class SessionMode(IntEnum):
         return self.name.lower()
 
 
-@record()
-class SessionEnvelope:
+class SessionEnvelope(NamedTuple):
     """A permission id and the session key's signature; `enable` is what an ENABLE mode also grants.
 
     The permission id is not signed: a key that serves two permissions may claim either. `claim_policy_data` is there

@@ -71,8 +71,8 @@ def verdict(
     op = signed(an_operation(call_data, nonce=nonce_at(PLAIN)), MESSAGE_KEY, **options)
     operation = decode_operation(op, V07, CHAIN_ID, MODULES)
     if operation.claim is not None and operation.claim.envelope.permission_id != NAME.permission_id:
-        envelope = replace(operation.claim.envelope, permission_id=NAME.permission_id)
-        operation = replace(operation, claim=replace(operation.claim, envelope=envelope))
+        envelope = operation.claim.envelope._replace(permission_id=NAME.permission_id)
+        operation = replace(operation, claim=operation.claim._replace(envelope=envelope))
     answer = enforce(operation, state, base_fee=None, in_flight=in_flight, now=now, budget=operation.budget)
     assert isinstance(answer, Accepted | Refused)
     return answer

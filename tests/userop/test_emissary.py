@@ -44,7 +44,7 @@ def use(signature: bytes) -> SessionEnvelope:
 
 
 def notarized(signature: bytes, claim_policy_data: bytes = b"") -> SessionEnvelope:
-    return replace(use(signature), claim_policy_data=claim_policy_data)
+    return use(signature)._replace(claim_policy_data=claim_policy_data)
 
 
 def with_offset(offset: int, rest: bytes) -> bytes:

@@ -60,5 +60,5 @@ def _operation(row: AuditRow, chain_id: int, state: SessionState) -> DecodedOper
     operation = decode_operation(op, entry_point, chain_id, modules, preview=True)
     if operation.claim is None:
         return operation
-    envelope = replace(operation.claim.envelope, permission_id=Hash32(row.permission_id))
-    return replace(operation, claim=replace(operation.claim, envelope=envelope))
+    envelope = operation.claim.envelope._replace(permission_id=Hash32(row.permission_id))
+    return replace(operation, claim=operation.claim._replace(envelope=envelope))

@@ -83,7 +83,7 @@ class Draft:
         op = self.wallet.operation(self.call_data, **self.fields)
         inner = self.signature(hash_of(op))
         used = SessionEnvelope(mode=SessionMode.USE, permission_id=self.grant.session.permission_id, signature=inner)
-        envelope = used if self.envelope is None else replace(self.envelope, signature=inner)
+        envelope = used if self.envelope is None else self.envelope._replace(signature=inner)
         encoded = encode_session_envelope(envelope)
         if self.twist_envelope is not None:
             encoded = self.twist_envelope(self, encoded)
