@@ -22,8 +22,7 @@ from tests.cli.test_pasted_forms import BY_HASH, HASH, PACKED, STRUCT, UINTS, co
 from tests.edge.recording_bundler import Answer, RecordingBundler
 from tests.userop.builders import an_enable_envelope, an_enable_session
 
-_ENVELOPE = replace(
-    an_enable_envelope(SessionMode.UNSAFE_ENABLE),
+_ENVELOPE = an_enable_envelope(SessionMode.UNSAFE_ENABLE)._replace(
     enable=an_enable_session(session=LOOSE),
     permission_id=LOOSE.permission_id,
 )

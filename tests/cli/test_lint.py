@@ -161,8 +161,7 @@ def test_names_the_field_that_cannot_be_read(run: Run, field: str, value: object
 
 
 def test_reviews_an_enable_signature_and_its_mode(run: Run) -> None:
-    envelope = replace(
-        an_enable_envelope(SessionMode.UNSAFE_ENABLE),
+    envelope = an_enable_envelope(SessionMode.UNSAFE_ENABLE)._replace(
         enable=an_enable_session(session=LOOSE),
         permission_id=LOOSE.permission_id,
     )
