@@ -32,7 +32,7 @@ from proxy.edge.storage.store import Store
 from proxy.ledger import ending
 from proxy.ledger import sqlite as rows
 from proxy.ledger.memory import MemoryLedger
-from proxy.ledger.operations import AcceptedOperation, Cause, Ended, Evidence, Mined, Stage
+from proxy.ledger.operations import AcceptedOperation, Cause, Ended, Evidence, Mined
 from proxy.ledger.statement import Statement
 from proxy.ledger.transactions import transact
 from proxy.session.registry import Registry
@@ -61,7 +61,7 @@ def write_ledger(path: Path, ended: int, in_flight: int) -> None:
         for number, operation in enumerate(islice(supply, ended)):
             statements += [rows.begin(operation), *ending.end([operation.name], [_mined(operation, number)])]
         for operation in islice(supply, in_flight):
-            statements += [rows.begin(operation), rows.advance(operation.name, Stage.ACCEPTED)]
+            statements.append(rows.begin(operation))  # of the last seconds: that a bundler took them is not noted yet
         transact(connection, statements, None)
 
 
