@@ -23,7 +23,7 @@ from proxy.ledger.reservation import (
     one_of_each_session,
 )
 from proxy.session.changes import Changes
-from proxy.session.counters import Counter, HoldName
+from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.session.granted import is_granted
 from proxy.session.known import KnownSession, read_since
 from proxy.session.policies.simple_gas import counted_at
@@ -55,6 +55,8 @@ class Ends:
         self._unmined_grip = unmined_grip
         self.counted_at: Callable[[int], float] = float
         """When a block of this timestamp was, by the time that rules count by."""
+        self.on_undone: Callable[[Collection[SessionKey]], None] = lambda _sessions: None
+        """Hears whose uses were undone: what else was mined of them still has to be in what is read of them."""
         self.is_seconded = False
         """Whether another node can be asked before one node's word on another operation ends a hold."""
         self.readable = False
@@ -210,6 +212,9 @@ class Ends:
             if name.session is not None:
                 self._registry.revise(name.session)  # a reading under way does not know which use to count it for
             draft.revived.append(InFlight(operation=operation, stage=stage))
+        self.on_undone(
+            {session for each in back if each.mined is not None and (session := each.name.session) is not None}
+        )
 
     def _count(self, draft: OutcomeDraft, claims: Sequence[Reservation], mined: Mined, evidence: Evidence) -> None:
         """What the mined operation has used is counted, once."""

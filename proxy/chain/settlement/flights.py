@@ -62,9 +62,7 @@ class Flights:
         self._patience = patience
         self._flights: OrderedDict[Hash32, Flight] = OrderedDict()  # nothing of these was let go; as they were sent
         self._let_go: dict[Hash32, Flight] = {}
-        self._back: DueHeap[Hash32] = (
-            DueHeap()
-        )  # of those that came back, and stand behind younger ones: when each was sent
+        self._back: DueHeap[Hash32] = DueHeap()  # when those were sent that came back, and stand behind younger ones
         self._any_back = False
         self._senders: dict[Address, int] = {}
         self.unmined: DueHeap[Hash32] = DueHeap()

@@ -67,6 +67,8 @@ class Taker:
         self._told_before: dict[SessionKey, None] = {}  # in blocks that may be gone: what was before nobody knows
         self._told_at: float | None = None  # monotonic
         self._is_begun_anew = False  # and no cursor was kept since
+        self._leaves_for: BlockName | None = None  # while what stood above it is taken back
+        settlement.ends.on_undone = self._rest_on
         self.restored_at = 0
         """The newest block that what was known before the restart rests on."""
 
@@ -213,7 +215,11 @@ class Taker:
         """As the protocol has it. Raises `StateUnavailable` when what stood there cannot be read: to be repeated."""
         names = self._settlement.remembered.shown_after(ancestor.number)
         ended = [each for name in names if (each := self._settlement.remembered.get(name)) is not None]
-        await self._settlement.bring_back(names)
+        self._leaves_for = ancestor
+        try:
+            await self._settlement.bring_back(names)
+        finally:
+            self._leaves_for = None
         self._settlement.unseconded.clear()  # that may have stood in a block which is gone
         while self._trail and self._trail[-1].number > ancestor.number:
             self._trail.pop()
@@ -227,6 +233,19 @@ class Taker:
             known = self._settlement.known_seconds
             self._cursor = before._replace(block=ancestor, known_seconds=known)
             await self._keep(OutcomeDraft(), (), cut=ancestor.number)
+
+    def _rest_on(self, sessions: Collection[SessionKey]) -> None:
+        """Some uses of these were taken back. What is read of them has to have the others: those in blocks that are
+        settled, and those that a question has shown beyond."""
+        if self._cursor is None:
+            return
+        settled, remembered = (self._leaves_for or self._cursor.block).number, self._settlement.remembered
+        for key in sessions:
+            self._registry.note_block(key, settled)
+        for name in remembered.shown_after(settled) if sessions else ():
+            session, ended = name.session, remembered.get(name)
+            if session is not None and session in sessions and ended is not None:
+                self._registry.note_block(session, ended.block)
 
     def _touch(self, key: SessionKey, block: int) -> None:
         self._touched[key] = block

@@ -405,6 +405,38 @@ async def test_who_reads_a_session_hears_in_which_blocks_ahead_of_those_told_a_q
     assert scene.taker.shown_beyond(KEY) == ()
 
 
+async def test_while_one_use_is_taken_back_a_session_is_read_no_earlier_than_where_the_others_are() -> None:
+    scene = with_node()
+    there, gone = await scene.accept(1, ONE_USE), await scene.accept(2, ONE_USE, nonce=2)
+    await scene.tell(10)
+    for op, shown in ((there, block(12)), (gone, block(11, branch=1))):
+        await scene.lookout.found(Mined(user_op_hash=op, success=True, block=shown.number, block_hash=shown.hash))
+    scene.unreadable = True
+    await scene.tell(11)
+    assert scene.balance == (None, 1)
+    assert scene.registry.mined_at(KEY) == 12
+
+
+async def test_when_a_use_that_was_shown_beyond_is_taken_back_a_session_is_read_at_a_settled_block_or_later() -> None:
+    scene = with_node()
+    gone = await scene.accept(1, ONE_USE)
+    await scene.tell(10)
+    shown = block(11, branch=1)
+    await scene.lookout.found(Mined(user_op_hash=gone, success=True, block=shown.number, block_hash=shown.hash))
+    await scene.settlement.bring_back(scene.settlement.remembered.shown_in(shown.number, shown.hash))
+    assert scene.registry.mined_at(KEY) == 10
+
+
+async def test_where_blocks_are_gone_a_session_is_read_at_what_is_left_of_the_chain() -> None:
+    scene = with_node()
+    await scene.tell(9)
+    for number in (10, 11):
+        op = await scene.accept(number, ONE_USE, nonce=number)
+        await scene.tell(number, mined(op, number, nonce=number))
+    await scene.taker.undo(block(9))
+    assert scene.registry.mined_at(KEY) == 9
+
+
 @pytest.mark.parametrize("of_ours", [True, False], ids=["mined", "its nonce used by another"])
 async def test_whoever_reads_a_session_while_an_operation_of_it_comes_back_can_tell(of_ours: bool) -> None:
     """Whether that reading has the use of it is known to nobody."""
