@@ -237,12 +237,14 @@ class Taker:
     def _rest_on(self, sessions: Collection[SessionKey]) -> None:
         """Some uses of these were taken back. What is read of them has to have the others: those in blocks that are
         settled, and those that a question has shown beyond."""
-        if self._cursor is None:
+        if self._cursor is None or not sessions:
             return
-        settled, remembered = (self._leaves_for or self._cursor.block).number, self._settlement.remembered
+        settled, remembered = self._leaves_for or self._cursor.block, self._settlement.remembered
         for key in sessions:
-            self._registry.note_block(key, settled)
-        for name in remembered.shown_after(settled) if sessions else ():
+            self._registry.note_block(key, settled.number)
+        if self._leaves_for is not None:
+            return  # all that was shown beyond comes back with them
+        for name in remembered.shown_after(settled.number):
             session, ended = name.session, remembered.get(name)
             if session is not None and session in sessions and ended is not None:
                 self._registry.note_block(session, ended.block)
