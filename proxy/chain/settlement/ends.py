@@ -56,7 +56,7 @@ class Ends:
         self.counted_at: Callable[[int], float] = float
         """When a block of this timestamp was, by the time that rules count by."""
         self.on_undone: Callable[[Collection[SessionKey]], None] = lambda _sessions: None
-        """Hears whose uses were undone: what else was mined of them still has to be in what is read of them."""
+        """Hears of which sessions something was undone: what else was mined of them has to be in what is read now."""
         self.is_seconded = False
         """Whether another node can be asked before one node's word on another operation ends a hold."""
         self.readable = False
@@ -182,7 +182,7 @@ class Ends:
     def undo(self, draft: OutcomeDraft, back: Collection[Ended]) -> None:
         """What has ended holds again, and what it used is not used yet; sessions that can be are to be read anew
         before they are judged. Those it was undone of are `revived`."""
-        now = self._clock()
+        now, undone = self._clock(), set[SessionKey]()
         for ended in back:
             operation, name = ended.operation, ended.name
             if self._remembered.take_out(name) is None:
@@ -199,6 +199,7 @@ class Ends:
                 )
                 self._changed(draft, changed)
                 draft.to_read.update((known.key, 0) for known in changed)
+                undone.update(known.key for known in changed)
                 if ended.counted_at is not None:
                     rows = self._ledger.reopen(reservation, ended.counted_at, success=ended.mined.success)
                     draft.rules.append(rows)
@@ -210,11 +211,10 @@ class Ends:
                 self._changed(draft, self._registry.expect(operation.changes, now, name))
             draft.uses |= self._local_uses(reservation)
             if name.session is not None:
+                undone.add(name.session)
                 self._registry.revise(name.session)  # a reading under way does not know which use to count it for
             draft.revived.append(InFlight(operation=operation, stage=stage))
-        self.on_undone(
-            {session for each in back if each.mined is not None and (session := each.name.session) is not None}
-        )
+        self.on_undone(undone)
 
     def _count(self, draft: OutcomeDraft, claims: Sequence[Reservation], mined: Mined, evidence: Evidence) -> None:
         """What the mined operation has used is counted, once."""

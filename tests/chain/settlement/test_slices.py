@@ -417,6 +417,22 @@ async def test_while_one_use_is_taken_back_a_session_is_read_no_earlier_than_whe
     assert scene.registry.mined_at(KEY) == 12
 
 
+async def test_while_a_grant_is_taken_back_a_session_is_read_no_earlier_than_where_its_uses_are() -> None:
+    scene = with_node()
+    granted = accepted(2, KEY, on_success=(GRANTED,))
+    of_its_owner = replace(granted, reservation=replace(granted.reservation, session=None))
+    scene.reserved(of_its_owner)
+    await scene.settlement.hold(of_its_owner)
+    await scene.settlement.follow(of_its_owner)
+    there = await scene.accept(1, ONE_USE)
+    await scene.tell(10)
+    for op, shown in ((there, block(12)), (of_its_owner.user_op_hash, block(11, branch=1))):
+        await scene.lookout.found(Mined(user_op_hash=op, success=True, block=shown.number, block_hash=shown.hash))
+    scene.unreadable = True
+    await scene.tell(11)
+    assert (scene.balance, scene.registry.mined_at(KEY)) == ((None, 0), 12)
+
+
 async def test_when_a_use_that_was_shown_beyond_is_taken_back_a_session_is_read_at_a_settled_block_or_later() -> None:
     scene = with_node()
     gone = await scene.accept(1, ONE_USE)
