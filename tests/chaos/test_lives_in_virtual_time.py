@@ -42,7 +42,8 @@ from tests.chaos.test_crash_loop_with_node import (
 from tests.properties.chain_model import Disk
 
 LIVES = 20
-SEEDS = range(1, 1 + int(os.environ.get("CRASH_SEEDS", "2")))
+FIRST_SEED = int(os.environ.get("CRASH_SEED", "1"))
+SEEDS = range(FIRST_SEED, FIRST_SEED + int(os.environ.get("CRASH_SEEDS", "2")))
 LIMITS = dict.fromkeys((each.permission_id for each in BY_CHAIN), USES) | dict.fromkeys(
     (each.permission_id for each in BY_RULE), MOST_SENDS
 )
