@@ -183,6 +183,16 @@ def test_what_is_dropped_or_released_counts_nowhere() -> None:
     assert ledger.counts(slot(9), NOW).marks(KEY, DAY) == frozenset()
 
 
+def test_operations_that_add_nothing_to_a_count_end_in_any_order_beside_those_that_do() -> None:
+    ledger = MemoryLedger()
+    adding = [charged(number, spend(amount)) for number, amount in enumerate((0, 5, 0, 0), 1)]
+    for each in adding:
+        assert isinstance(reserve(ledger, each), Held)
+    for each, left in zip(adding, (5, 0, 0, 0), strict=True):
+        ledger.settle(each.slot)
+        assert total(ledger) == left
+
+
 def test_a_reverted_operation_gives_value_back_and_keeps_its_uses_and_marks() -> None:
     ledger = MemoryLedger()
     wanted = charged(1, spend(5), spend(1, key=OTHER, lasting=True), brings(1))
