@@ -57,7 +57,7 @@ class Roster:
 
     def placed(self, slot: NonceSlot, mark: str) -> None:
         """What is held in this slot was sent to the bundler of that mark, which may be none any more."""
-        for endpoint in self.endpoints:
+        for endpoint in (*self.endpoints, *self._left):
             if endpoint.mark == mark:
                 self.placements.answered(slot, self.placements.sent(slot, endpoint.number, 0.0))
                 return

@@ -68,6 +68,19 @@ def test_what_is_in_flight_at_a_bundler_that_was_removed_is_replaced_there_and_n
     assert [each.name for each in house.roster.removed] == ["soneium#removed"]
 
 
+def test_what_a_removed_bundler_had_is_there_again_when_the_chain_takes_it_back() -> None:
+    house = House(FIRST, SECOND)
+    house.send(slot(1), 0)
+    house.send(slot(2), 0)
+    mark = house.roster.endpoints[0].mark
+    house.roster.take([SECOND])
+    house.held.discard(slot(2))
+    house.roster.placements.free(slot(2))
+    house.held.add(slot(2))
+    house.roster.placed(slot(2), mark)
+    assert house.asked(where=slot(2)) == [FIRST]
+
+
 def test_a_bundler_that_was_removed_is_forgotten_when_nothing_is_there_any_more_and_known_when_it_is_back() -> None:
     house = House(FIRST, SECOND)
     house.send(slot(1), 0)
