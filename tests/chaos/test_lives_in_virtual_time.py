@@ -10,6 +10,7 @@ import logging
 import os
 import random as random_of_its_own
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -151,6 +152,16 @@ def is_on(disk: Disk, user_op_hash: Hash32) -> bool:
     return any(name.user_op_hash == user_op_hash for name in (*disk.in_flight, *mined))
 
 
+def counted_for_several(disk: Disk) -> Counter[Hash32]:
+    """How many operations of each session another session held as well when a receipt showed them, which does not say
+    whose they were: rules count them for both, as it may have been either."""
+    claims: dict[Hash32, set[Hash32]] = {}
+    for name, ended in disk.ended.items():
+        if ended.mined is not None and name.session is not None:
+            claims.setdefault(name.user_op_hash, set()).add(name.session.permission_id)
+    return Counter(session for sessions in claims.values() if len(sessions) > 1 for session in sessions)
+
+
 @pytest.mark.parametrize("waits", [False, True], ids=["daybook", "writing thread"])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_nothing_is_lost_doubled_or_overspent_over_many_short_lives(
@@ -188,4 +199,6 @@ def test_nothing_is_lost_doubled_or_overspent_over_many_short_lives(
     for row in disk.buckets.values():
         session = Hash32(row.key.group[-32:])
         counted[session] = counted.get(session, 0) + row.amount
-    assert counted == LIMITS
+    of_both = counted_for_several(disk)
+    assert counted.keys() == LIMITS.keys()
+    assert all(made <= counted[session] <= made + of_both[session] for session, made in LIMITS.items())
