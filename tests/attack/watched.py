@@ -36,11 +36,11 @@ class WatchedTurns(households.HouseholdTurns):
         self._rounds = 0
         self._written = 0.0
 
-    def charge(self, household: str | None, seconds: float) -> None:
-        notes = self._notes_of(household)
+    def _charge(self, held: Any, seconds: float) -> None:
+        notes = self._notes_of(held)
         notes[0] += seconds
         notes[3] = max(notes[3], seconds)
-        super().charge(household, seconds)
+        super()._charge(held, seconds)
         if (now := time.monotonic()) - self._written > _EVERY_SECONDS:
             self._written = now
             whole = self.file.with_suffix(".new")
@@ -51,11 +51,11 @@ class WatchedTurns(households.HouseholdTurns):
         self._rounds += 1
         super()._take_turns()
 
-    def _notes_of(self, household: str | None) -> list[float]:
-        return self._noted.setdefault(household or "", [0.0, 0.0, 0.0, 0.0])
+    def _notes_of(self, held: Any) -> list[float]:
+        return self._noted.setdefault(held.household or "", [0.0, 0.0, 0.0, 0.0])
 
-    def _stand(self, household: str | None, standing: Any) -> None:
-        began, notes = self.clock(), self._notes_of(household)
+    def _stand(self, held: Any, standing: Any) -> None:
+        began, notes = self.clock(), self._notes_of(held)
 
         def over() -> None:
             notes[1] += 1
@@ -67,9 +67,9 @@ class WatchedTurns(households.HouseholdTurns):
 
         if isinstance(standing, asyncio.Future):
             standing.add_done_callback(lambda _: over())
-            super()._stand(household, standing)
+            super()._stand(held, standing)
         else:
-            super()._stand(household, begin)
+            super()._stand(held, begin)
 
 
 def main() -> None:

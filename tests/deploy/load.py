@@ -70,8 +70,8 @@ def some_traffic(metrics: Metrics) -> None:
     for outcome in ("answered", "rejected", "upstream_error", "invalid"):
         metrics.request(CHAIN, "submit", outcome, "trading-dapp")
     metrics.request(CHAIN, "pass", "answered", "anonymous")
-    metrics.began(CHAIN)
-    metrics.ended(CHAIN)
+    metrics.in_flight(CHAIN).inc()
+    metrics.in_flight(CHAIN).inc(-1)
     metrics.disconnected(CHAIN)
     for verdict in (Allow(), Allow(), OUT_OF_SCOPE, REVOKED):
         metrics.decided(CHAIN, verdict, Mode.ENFORCE, 0.00004)
