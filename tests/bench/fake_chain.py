@@ -77,6 +77,18 @@ class Block:
         }
 
 
+_Log = tuple[int, list[str], str]  # what it adds to a block's bloom, its topics, its data
+
+
+def _log_of(operation: Known) -> _Log:
+    sender = "0x" + operation.sender[2:].lower().rjust(64, "0")
+    bloom = _FIXED_BLOOM
+    for item in (operation.hash, sender):
+        bloom |= bloom_of_item(bytes.fromhex(item[2:]))
+    data = f"0x{int(operation.nonce, 16):064x}{1:064x}{7_000:064x}{900:064x}"
+    return bloom, [_EVENT, operation.hash, sender, _ZERO], data
+
+
 class FakeChain:
     """Mines what it is given; `started` is the unix time of its first block, `known` its operations by hash."""
 
@@ -85,12 +97,17 @@ class FakeChain:
         self._place: dict[str, tuple[int, int]] = {}  # by operation: block and log index
         self._mined: dict[str, Known] = {}
         self._bundles: dict[str, list[Known]] = {}
+        self._prepared: dict[str, _Log] = {}
         self.mined_and_held = 0
         self._granted: set[str] = set()
         self._sequences: dict[tuple[str, int], int] = {}  # the next nonce of a sender's key
 
     def __len__(self) -> int:
         return len(self._mined)
+
+    def prepare(self, operation: Known) -> None:
+        """It will be mined: what takes long is done now, and not of thousands in one go."""
+        self._prepared[operation.hash] = _log_of(operation)
 
     def mine(self, operations: Iterable[Known], timestamp: int) -> Block:
         """One more block."""
@@ -102,13 +119,9 @@ class FakeChain:
                 bundle, name = [], f"0x{0x7A << 128 | block.number << 64 | index:064x}"
                 self._bundles[name] = bundle
             bundle.append(operation)
-            sender = "0x" + operation.sender[2:].lower().rjust(64, "0")
-            topics = [_EVENT, operation.hash, sender, _ZERO]
-            for item in (operation.hash, sender):
-                block.bloom |= bloom_of_item(bytes.fromhex(item[2:]))
-            block.bloom |= _FIXED_BLOOM
+            bloom, topics, data = self._prepared.pop(operation.hash, None) or _log_of(operation)
+            block.bloom |= bloom
             nonce = int(operation.nonce, 16)
-            data = f"0x{nonce:064x}{1:064x}{7_000:064x}{900:064x}"
             place = {"blockNumber": hex(block.number), "blockHash": block.hash, "transactionHash": name}
             block.logs.append(
                 {"address": _ENTRY_POINT, "topics": topics, "data": data, **place, "logIndex": hex(index)}
