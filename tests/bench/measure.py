@@ -20,7 +20,7 @@ MOST_PER_SECOND: Final = 7_000
 """More than any gate takes: so many bodies are laid out for it, so that how fast it is ends nothing."""
 _MOST_OF: Final = {"enable": 700, "estimate": 12_000, "receipt": 48_000, "mix": 16_000}
 """Likewise of other kinds: what brings its grant along takes most, what is only asked least."""
-MOST_UNJUDGED: Final = 25_000
+MOST_UNJUDGED: Final = 40_000
 """Likewise for a gate that judges nothing: so many are handed to it, as far as there are so many."""
 _MEDIANS: Final = ("per_second", "p50", "p99", "p999", "cpu", "settled_cpu", "own_cpu", "resident", "asked")
 _ASKS: Final = {"estimate": "eth_estimateUserOperationGas", "receipt": "eth_getUserOperationReceipt"}
