@@ -113,8 +113,6 @@ class Placement:
 _LaneKey = tuple[Address, Address, int]  # entry point, sender, nonce key
 
 DOUBT_SECONDS: Final = 600.0
-UNHELD_SECONDS: Final = 10.0
-"""So long what nobody held when its bundler answered is remembered: whose hash that answer told is held only then."""
 _NEAR: Final = 16
 """So many nonces before one, and behind it, are looked for among those that went to a bundler that was alone."""
 
@@ -132,7 +130,6 @@ class Placements:
         self._in_flight = in_flight
         self._lanes: dict[_LaneKey, dict[NonceSlot, Placement]] = {}  # of each nonce key the oldest first
         self._in_doubt: OrderedDict[NonceSlot, Placement] = OrderedDict()  # by the end of their doubt
-        self._unheld: OrderedDict[NonceSlot, tuple[float, Placement]] = OrderedDict()  # by when it is forgotten
         self._at: defaultdict[int, int] = defaultdict(int)
         self._alone = 0  # the number of the bundler that was alone last
         self._taken_alone: dict[NonceSlot, None] = {}  # what it took then, as long as that is held
@@ -166,19 +163,14 @@ class Placements:
 
     def sent(self, slot: NonceSlot, bundler: int, now: float) -> Placement:
         """An operation is on its way to a bundler. Nobody knows yet whether it arrives, but whoever holds it."""
-        is_held = self._in_flight(slot)
-        if slot in self._unheld and not is_held:
-            self._forget_unheld(slot)
         placement = self._put(slot, bundler)
-        if is_held:
+        if self._in_flight(slot):
             self._know(slot, placement)
         else:
             placement.in_doubt_until = now + DOUBT_SECONDS
             self._in_doubt[slot] = placement
             self._in_doubt.move_to_end(slot)
         self._look_at_doubts(now)
-        while self._unheld and next(iter(self._unheld.values()))[0] <= now:
-            self._forget_unheld(next(iter(self._unheld)))
         return placement
 
     def taken(self, slot: NonceSlot, bundler: int) -> None:
@@ -192,19 +184,12 @@ class Placements:
         else:
             self._know(slot, self._put(slot, bundler))
 
-    def answered(self, slot: NonceSlot, placement: Placement, now: float) -> None:
+    def answered(self, slot: NonceSlot, placement: Placement) -> None:
         """The bundler said what became of one that was sent: it is there as long as it is held, and no longer."""
         if self._placed(slot) is placement:
             self._know(slot, placement)
             if not self._in_flight(slot):
-                self._unheld[slot] = now + UNHELD_SECONDS, placement
-                self._unheld.move_to_end(slot)
-
-    def _forget_unheld(self, slot: NonceSlot) -> None:
-        """It should be held by now, if anybody holds it."""
-        _, placement = self._unheld.pop(slot)
-        if self._placed(slot) is placement and not placement.in_doubt_until and not self._in_flight(slot):
-            self._forget(slot)
+                self._forget(slot)
 
     def not_there(self, slot: NonceSlot, placement: Placement) -> None:
         """One that was sent is not there: no byte of it arrived, or the bundler does not take it. What else was sent in

@@ -59,7 +59,7 @@ class Roster:
         """What is held in this slot was sent to the bundler of that mark, which may be none any more."""
         for endpoint in (*self.endpoints, *self._left):
             if endpoint.mark == mark:
-                self.placements.answered(slot, self.placements.sent(slot, endpoint.number, 0.0), 0.0)
+                self.placements.answered(slot, self.placements.sent(slot, endpoint.number, 0.0))
                 return
 
     def order(self, kind: QuestionKind, now: float, slot: NonceSlot | None = None) -> Sequence[BundlerEndpoint]:

@@ -157,7 +157,7 @@ class HttpUpstream(BundlerAsker):
         """What the answer to a send says of where its operation is."""
         meaning = meaning_of_reply(answer)
         if meaning is Meaning.ACCEPTED:
-            self._placements.answered(slot, placement, self._stopwatch())
+            self._placements.answered(slot, placement)
         elif meaning is Meaning.REFUSED:
             self._placements.not_there(slot, placement)
 

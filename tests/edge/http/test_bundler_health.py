@@ -8,15 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from proxy.edge.http.bundler_health import (
-    DOUBT_SECONDS,
-    UNHELD_SECONDS,
-    Breaker,
-    Placement,
-    Placements,
-    QuestionKind,
-    Sign,
-)
+from proxy.edge.http.bundler_health import DOUBT_SECONDS, Breaker, Placement, Placements, QuestionKind, Sign
 from proxy.ledger.reservation import NonceSlot
 from proxy.userop.primitives import Address
 
@@ -147,7 +139,7 @@ def test_a_breaker_never_rests_for_good_and_has_one_trial_at_most(
 def test_what_follows_on_a_nonce_key_goes_where_the_first_is_in_flight() -> None:
     held = {slot(1)}
     placements = Placements(held.__contains__)
-    placements.answered(slot(1), placements.sent(slot(1), 1, now=0), 0)
+    placements.answered(slot(1), placements.sent(slot(1), 1, now=0))
     assert placements.bundler_of_key(slot(2), 0) == 1
     assert placements.bundler_of_key(slot(2, key=7), 0) is None
     assert placements.bundler_of_key(slot(2, sender=BOB), 0) is None
@@ -200,7 +192,6 @@ class Sending(RuleBasedStateMachine):
         self.held: set[NonceSlot] = set()
         self.alone: set[NonceSlot] = set()  # what a bundler took that was alone, and is held
         self.at: dict[NonceSlot, tuple[int, float]] = {}
-        self.may_be_held: dict[NonceSlot, float] = {}  # what was answered unheld, and until when
         self.sends: dict[NonceSlot, list[Placement]] = {}  # what may be there, of what was sent since all had ended
         self.placements = Placements(self.held.__contains__)
 
@@ -234,24 +225,14 @@ class Sending(RuleBasedStateMachine):
         goes_to = bundler if there is None else there
         if held:
             self.held.add(where)
-        self.may_be_held.pop(where, None)
         self.sends[where].append(self.placements.sent(where, goes_to, self.now))
         self.at[where] = (goes_to, 0.0 if where in self.held else self.now + DOUBT_SECONDS)
-        self.may_be_held = {each: until for each, until in self.may_be_held.items() if self.now < until}
 
     @rule(where=places)
     def answer(self, where: NonceSlot) -> None:
         if sends := self.sends.get(where):
-            self.placements.answered(where, sends[-1], self.now)
+            self.placements.answered(where, sends[-1])
             self.at[where] = (self.at[where][0], 0.0)
-            if where not in self.held:
-                self.may_be_held[where] = self.now + UNHELD_SECONDS
-
-    @rule(where=places)
-    def hold_what_only_its_answer_named(self, where: NonceSlot) -> None:
-        if self.may_be_held.pop(where, 0.0) > self.now:
-            self.held.add(where)
-            assert self.placements.bundler_of(where, self.now) == self.at[where][0]
 
     @rule(where=places, chosen=st.integers(0, 5))
     def turn_out_to_be_nowhere(self, where: NonceSlot, chosen: int) -> None:
@@ -281,8 +262,7 @@ class Sending(RuleBasedStateMachine):
     @invariant()
     def what_ended_is_not_remembered(self) -> None:
         sent = {where for where in self.at if self.sends.get(where) and (where in self.held or self.at[where][1])}
-        may_be = sent | self.alone | self.may_be_held.keys()
-        assert {slot for lane in self.placements._lanes.values() for slot in lane} <= may_be
+        assert {slot for lane in self.placements._lanes.values() for slot in lane} <= sent | self.alone
         assert self.placements._taken_alone.keys() <= self.alone
 
 
@@ -294,7 +274,7 @@ def test_ten_thousand_nonce_keys_that_ended_are_not_kept() -> None:
     placements = Placements(held.__contains__)
     for key in range(10_000):
         held.add(slot(0, key))
-        placements.answered(slot(0, key), placements.sent(slot(0, key), 0, now=float(key)), float(key))
+        placements.answered(slot(0, key), placements.sent(slot(0, key), 0, now=float(key)))
         held.clear()
         placements.free(slot(0, key))
     assert len(placements) == 0
@@ -307,19 +287,8 @@ def test_ten_thousand_that_nobody_holds_are_kept_no_longer_than_they_are_in_doub
         placements.sent(slot(0, key), 0, now=float(key))
     assert len(placements) <= DOUBT_SECONDS + 1
     for key in range(10_000, 10_100):
-        placements.answered(slot(0, key), placements.sent(slot(0, key), 1, now=10_000.0), 10_000.0)
-    placements.sent(slot(0, 1), 2, now=10_000.0 + UNHELD_SECONDS)
+        placements.answered(slot(0, key), placements.sent(slot(0, key), 1, now=10_000.0))
     assert not placements.has(1)
-
-
-def test_what_is_held_only_when_its_answer_has_told_what_it_is_called_is_at_the_bundler_that_gave_it() -> None:
-    held = set[NonceSlot]()
-    placements = Placements(held.__contains__)
-    placements.answered(slot(1), placements.sent(slot(1), 1, now=0), 0)
-    held.add(slot(1))
-    placements.sent(slot(5, key=1), 0, now=UNHELD_SECONDS)
-    assert placements.bundler_of(slot(1), UNHELD_SECONDS) == 1
-    assert placements.bundler_of_key(slot(2), UNHELD_SECONDS) == 1
 
 
 def test_what_a_bundler_took_while_it_was_alone_is_there_as_long_as_it_is_held() -> None:
@@ -375,7 +344,7 @@ def test_a_crowded_nonce_key_costs_no_more_than_an_empty_one() -> None:
 
     placements = Placements(in_flight)
     for sequence in range(5_000):
-        placements.answered(slot(sequence), placements.sent(slot(sequence), 0, now=0), 0)
+        placements.answered(slot(sequence), placements.sent(slot(sequence), 0, now=0))
     asked.clear()
     placements.bundler_of_key(slot(5_000), 0)
     placements.bundler_of(slot(4_000), 0)
